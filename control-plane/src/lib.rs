@@ -1,0 +1,1 @@
+//! The control plane's sources, servers and wiring.

@@ -1,0 +1,2 @@
+//! The `meltemi` binary.
+fn main() {}

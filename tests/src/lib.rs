@@ -1,0 +1,1 @@
+//! Support for tests that need more than one crate.

@@ -1,0 +1,1 @@
+//! Pure functions from the world and a proxy's view to Envoy resources.

@@ -1,0 +1,1 @@
+//! The world: one immutable snapshot of everything that translation may ask.
