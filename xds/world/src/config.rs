@@ -1,0 +1,45 @@
+//! Istio configuration: an API message with the metadata that decides who it is for and who wins.
+
+use crate::labels::Labels;
+use crate::{NsName, Str};
+use std::cmp::Ordering;
+
+/// The metadata of a configuration object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Meta {
+    /// Its name.
+    pub name: Str,
+    /// Its namespace.
+    pub namespace: Str,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its annotations.
+    pub annotations: Labels,
+    /// When it was created, in seconds since the epoch; 0 where unknown.
+    pub creation: i64,
+    /// The apiserver's `resourceVersion`, empty in file mode.
+    pub resource_version: Str,
+    /// The apiserver's `generation`.
+    pub generation: i64,
+}
+
+impl Meta {
+    /// The key of the object.
+    pub fn key(&self) -> NsName {
+        NsName { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+
+    /// Oldest first; ties break by name, then namespace (Istio `SortConfigByCreationTime`).
+    pub fn by_age(&self, other: &Meta) -> Ordering {
+        (self.creation, &self.name, &self.namespace).cmp(&(other.creation, &other.name, &other.namespace))
+    }
+}
+
+/// A configuration object of kind `T`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config<T> {
+    /// Its metadata.
+    pub meta: Meta,
+    /// Its content.
+    pub spec: T,
+}

@@ -1,0 +1,139 @@
+//! Switches that istiod reads from its environment and that change what it generates.
+//!
+//! They are part of the snapshot so that translation never reads the environment. Names and defaults are istiod's
+//! (Istio `pilot/pkg/features`).
+
+/// The switches. Fields are documented by the environment variable that sets them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Features {
+    /// `PILOT_HTTP10`: sidecars accept HTTP/1.0.
+    pub http10: bool,
+    /// `PILOT_SCOPE_GATEWAY_TO_NAMESPACE`: a Gateway selects workloads of its own namespace only.
+    pub scope_gateway_to_namespace: bool,
+    /// `PILOT_DNS_CARES_UDP_MAX_QUERIES`.
+    pub dns_udp_max_queries: u32,
+    /// `PILOT_DNS_JITTER_DURATION`, in milliseconds.
+    pub dns_jitter_ms: u32,
+    /// `PILOT_DISABLE_MX_ALPN`: no peer exchange by ALPN on TCP.
+    pub disable_mx_alpn: bool,
+    /// `PILOT_ENABLE_ALPN_FILTER`: the HTTP filter `istio.alpn` on outbound chains.
+    pub alpn_filter: bool,
+    /// `PILOT_ENABLE_METADATA_EXCHANGE`: peer metadata filters.
+    pub metadata_exchange: bool,
+    /// `PILOT_ENABLE_TELEMETRY_LABEL`.
+    pub telemetry_label: bool,
+    /// `PILOT_ENDPOINT_TELEMETRY_LABEL`: endpoints carry their workload in metadata.
+    pub endpoint_telemetry_label: bool,
+    /// `PILOT_TRACE_SAMPLING`: per cent of requests traced where nothing says otherwise.
+    pub trace_sampling: f64,
+    /// `PILOT_PERSISTENT_SESSION_LABEL`.
+    pub persistent_session_label: String,
+    /// `PILOT_PERSISTENT_SESSION_HEADER_LABEL`.
+    pub persistent_session_header_label: String,
+    /// `PILOT_ENABLE_ABSOLUTE_FQDN_VHOST_DOMAIN`: virtual hosts also answer to the name with a trailing dot.
+    pub absolute_fqdn_domains: bool,
+    /// `ISTIO_DUAL_STACK`.
+    pub dual_stack: bool,
+    /// `PILOT_ENABLE_SEND_UNHEALTHY_ENDPOINTS` of old, now automatic: not-ready endpoints are sent as unhealthy.
+    pub auto_send_unhealthy: bool,
+    /// `PILOT_SEND_UNHEALTHY_ENDPOINTS`: always.
+    pub send_unhealthy: bool,
+    /// `PILOT_FILTER_GATEWAY_CLUSTER_CONFIG`: gateways get only clusters that they route to.
+    pub filter_gateway_clusters: bool,
+    /// `ENABLE_TLS_ON_SIDECAR_INGRESS`.
+    pub tls_on_sidecar_ingress: bool,
+    /// `PILOT_ENABLE_CDS_CACHE`-like switches have no meaning here; this one does: `ENABLE_100_CONTINUE_HEADERS`.
+    pub continue_headers: bool,
+    /// `PILOT_GATEWAY_TRANSPORT_SOCKET_CONNECT_TIMEOUT`, in seconds; 0 for none.
+    pub gateway_transport_timeout_s: u32,
+    /// `MAX_CONNECTIONS_PER_SOCKET_EVENT_LOOP`.
+    pub max_connections_per_event: u32,
+    /// `PILOT_ENABLE_SERVICEENTRY_SELECT_PODS`.
+    pub service_entry_selects_pods: bool,
+    /// `PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES`.
+    pub service_selects_workload_entries: bool,
+    /// `DISABLE_TRACK_REMAINING_CB_METRICS`.
+    pub disable_track_remaining: bool,
+    /// `PREFER_DESTINATIONRULE_TLS_FOR_EXTERNAL_SERVICES`.
+    pub prefer_rule_tls_for_external: bool,
+    /// `ENABLE_LOCALITY_WEIGHTED_LB_CONFIG`.
+    pub locality_weighted_lb: bool,
+    /// `ENABLE_ENHANCED_DESTINATIONRULE_MERGE`.
+    pub enhanced_rule_merge: bool,
+    /// `PILOT_ENABLE_EDS_FOR_HEADLESS_SERVICES`.
+    pub eds_for_headless: bool,
+    /// `PILOT_ENABLE_MYSQL_FILTER`.
+    pub mysql_filter: bool,
+    /// `PILOT_ENABLE_REDIS_FILTER`.
+    pub redis_filter: bool,
+    /// `PILOT_ENABLE_MONGO_FILTER`.
+    pub mongo_filter: bool,
+    /// `PILOT_SIDECAR_USE_REMOTE_ADDRESS`.
+    pub use_remote_address: bool,
+    /// `ENABLE_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE`.
+    pub sidecar_inbound_merge: bool,
+    /// `PILOT_SKIP_VALIDATE_TRUST_DOMAIN`.
+    pub skip_trust_domain_validation: bool,
+    /// `ENABLE_WILDCARD_HOST_SERVICE_ENTRIES_FOR_TLS`.
+    pub wildcard_tls_service_entries: bool,
+    /// `PILOT_ENABLE_ROUTE_COLLAPSE_OPTIMIZATION`.
+    pub route_collapse: bool,
+    /// `ENABLE_HCM_INTERNAL_NETWORKS`.
+    pub hcm_internal_networks: bool,
+    /// `ENABLE_PROXY_FIND_POD_BY_IP`.
+    pub find_pod_by_ip: bool,
+    /// `PILOT_ENABLE_IP_AUTOALLOCATE`.
+    pub ip_autoallocate: bool,
+    /// `ENABLE_STRICT_GATEWAY_MERGING`.
+    pub strict_gateway_merging: bool,
+    /// `PILOT_ENABLE_AMBIENT`.
+    pub ambient: bool,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self {
+            http10: false,
+            scope_gateway_to_namespace: false,
+            dns_udp_max_queries: 100,
+            dns_jitter_ms: 100,
+            disable_mx_alpn: false,
+            alpn_filter: true,
+            metadata_exchange: true,
+            telemetry_label: true,
+            endpoint_telemetry_label: true,
+            trace_sampling: 1.0,
+            persistent_session_label: "istio.io/persistent-session".into(),
+            persistent_session_header_label: "istio.io/persistent-session-header".into(),
+            absolute_fqdn_domains: true,
+            dual_stack: false,
+            auto_send_unhealthy: true,
+            send_unhealthy: false,
+            filter_gateway_clusters: false,
+            tls_on_sidecar_ingress: false,
+            continue_headers: true,
+            gateway_transport_timeout_s: 15,
+            max_connections_per_event: 1,
+            service_entry_selects_pods: true,
+            service_selects_workload_entries: true,
+            disable_track_remaining: true,
+            prefer_rule_tls_for_external: true,
+            locality_weighted_lb: false,
+            enhanced_rule_merge: true,
+            eds_for_headless: false,
+            mysql_filter: false,
+            redis_filter: false,
+            mongo_filter: false,
+            use_remote_address: false,
+            sidecar_inbound_merge: false,
+            skip_trust_domain_validation: false,
+            wildcard_tls_service_entries: false,
+            route_collapse: true,
+            hcm_internal_networks: false,
+            find_pod_by_ip: false,
+            ip_autoallocate: true,
+            strict_gateway_merging: false,
+            ambient: false,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The snapshot: everything that is known, at one moment, immutable.
+
+use crate::diagnostics::Diagnostic;
+use crate::features::Features;
+use crate::object::{ConfigMap, KubeService, Secret, Slice};
+use crate::registry::Registry;
+use crate::workload::{Namespace, Node, Pod};
+use crate::{Config, Kind, NsName, ServiceKey, Str};
+use imbl::OrdMap;
+use meltemi_api::istio::{
+    extensions::v1alpha1::WasmPlugin,
+    mesh::v1alpha1::{MeshConfig, MeshNetworks},
+    networking::v1alpha3 as networking,
+    security::v1beta1 as security,
+    telemetry::v1alpha1::Telemetry,
+};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// All objects of one kind, by namespace and name. Cloning shares everything.
+pub type Table<T> = OrdMap<NsName, Arc<T>>;
+
+/// What the process was started with and does not change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The name of the cluster that is watched (`--clusterID`, `Kubernetes` by default).
+    pub cluster_id: Str,
+    /// The suffix of service names (`--domain`, `cluster.local` by default).
+    pub domain: Str,
+    /// The control plane's own namespace (`POD_NAMESPACE`, `istio-system` by default).
+    pub namespace: Str,
+    /// The control plane's revision (`REVISION`, `default` by default).
+    pub revision: Str,
+    /// istiod's switches.
+    pub features: Features,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cluster_id: "Kubernetes".into(),
+            domain: "cluster.local".into(),
+            namespace: "istio-system".into(),
+            revision: "default".into(),
+            features: Features::default(),
+        }
+    }
+}
+
+/// Everything that translation may ask.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Snapshot {
+    /// What the process was started with.
+    pub settings: Arc<Settings>,
+    /// Mesh-wide settings, defaults applied.
+    pub mesh: Arc<MeshConfig>,
+    /// Networks and their gateways.
+    pub networks: Arc<MeshNetworks>,
+    pub namespaces: OrdMap<Str, Arc<Namespace>>,
+    pub nodes: OrdMap<Str, Arc<Node>>,
+    pub pods: Table<Pod>,
+    /// Pod by each of its addresses, where it does not use the node's network.
+    pub pods_by_ip: OrdMap<Str, Arc<Pod>>,
+    pub kube_services: Table<KubeService>,
+    /// Endpoint slices by the Service that they belong to, then by their own name.
+    pub slices: OrdMap<NsName, OrdMap<Str, Arc<Slice>>>,
+    pub secrets: Table<Config<Secret>>,
+    pub config_maps: Table<Config<ConfigMap>>,
+    pub virtual_services: Table<Config<networking::VirtualService>>,
+    pub destination_rules: Table<Config<networking::DestinationRule>>,
+    pub service_entries: Table<Config<networking::ServiceEntry>>,
+    pub workload_entries: Table<Config<networking::WorkloadEntry>>,
+    pub workload_groups: Table<Config<networking::WorkloadGroup>>,
+    pub sidecars: Table<Config<networking::Sidecar>>,
+    pub gateways: Table<Config<networking::Gateway>>,
+    pub envoy_filters: Table<Config<networking::EnvoyFilter>>,
+    pub proxy_configs: Table<Config<networking::ProxyConfig>>,
+    pub peer_authentications: Table<Config<security::PeerAuthentication>>,
+    pub request_authentications: Table<Config<security::RequestAuthentication>>,
+    pub authorization_policies: Table<Config<security::AuthorizationPolicy>>,
+    pub telemetries: Table<Config<Telemetry>>,
+    pub wasm_plugins: Table<Config<WasmPlugin>>,
+    /// Services and their endpoints, from Kubernetes and from ServiceEntries, ready to be asked.
+    pub registry: Registry,
+    /// What is wrong with the objects above.
+    pub diagnostics: OrdMap<(Kind, NsName), Arc<Vec<Diagnostic>>>,
+}
+
+impl Snapshot {
+    /// An empty world.
+    pub fn empty(settings: Settings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            mesh: Arc::new(crate::mesh::defaults()),
+            networks: Arc::default(),
+            namespaces: OrdMap::new(),
+            nodes: OrdMap::new(),
+            pods: OrdMap::new(),
+            pods_by_ip: OrdMap::new(),
+            kube_services: OrdMap::new(),
+            slices: OrdMap::new(),
+            secrets: OrdMap::new(),
+            config_maps: OrdMap::new(),
+            virtual_services: OrdMap::new(),
+            destination_rules: OrdMap::new(),
+            service_entries: OrdMap::new(),
+            workload_entries: OrdMap::new(),
+            workload_groups: OrdMap::new(),
+            sidecars: OrdMap::new(),
+            gateways: OrdMap::new(),
+            envoy_filters: OrdMap::new(),
+            proxy_configs: OrdMap::new(),
+            peer_authentications: OrdMap::new(),
+            request_authentications: OrdMap::new(),
+            authorization_policies: OrdMap::new(),
+            telemetries: OrdMap::new(),
+            wasm_plugins: OrdMap::new(),
+            registry: Registry::default(),
+            diagnostics: OrdMap::new(),
+        }
+    }
+
+    /// The mesh's root namespace: configuration there applies to all namespaces.
+    pub fn root_namespace(&self) -> &str {
+        &self.mesh.root_namespace
+    }
+
+    /// The mesh's trust domain.
+    pub fn trust_domain(&self) -> &str {
+        &self.mesh.trust_domain
+    }
+}
+
+/// What differs between two successive snapshots.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChangeSet {
+    /// Objects that were added, changed in a way that matters, or removed.
+    pub objects: BTreeSet<(Kind, NsName)>,
+    /// Services that were added, changed or removed, from whatever object.
+    pub services: BTreeSet<ServiceKey>,
+    /// Services whose endpoints changed.
+    pub endpoints: BTreeSet<ServiceKey>,
+    /// Whether the mesh's settings or networks changed.
+    pub mesh: bool,
+}
+
+impl ChangeSet {
+    /// Whether nothing changed that anybody could notice.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.services.is_empty() && self.endpoints.is_empty() && !self.mesh
+    }
+
+    /// Whether an object of this kind changed.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.objects.range((kind, NsName::new("", ""))..).next().is_some_and(|(k, _)| *k == kind)
+    }
+
+    /// The changed objects of this kind.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &NsName> {
+        self.objects.range((kind, NsName::new("", ""))..).take_while(move |(k, _)| *k == kind).map(|(_, n)| n)
+    }
+}
