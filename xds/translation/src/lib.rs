@@ -1,1 +1,24 @@
-//! Pure functions from the world and a proxy's view to Envoy resources.
+//! Translation: pure functions from the world and a proxy to Envoy resources.
+//!
+//! [`Index`] arranges the snapshot's configuration for the questions asked here; [`Scope`] is what the proxies of
+//! one namespace (or one Sidecar resource) see; [`Cx`] puts both beside one proxy. The rooms: [`cluster`] (CDS),
+//! [`endpoint`] (EDS), [`listener`] (LDS), [`route`] (RDS), [`security`] (authentication and authorization
+//! filters), [`telemetry`] (access logs, tracing, metrics).
+//!
+//! **Invariant:** no IO, no clock, no randomness, no global state. Equal input gives equal bytes.
+
+pub mod cluster;
+pub mod cx;
+pub mod endpoint;
+pub mod index;
+pub mod listener;
+pub mod names;
+pub mod route;
+pub mod scope;
+pub mod security;
+pub mod telemetry;
+pub mod wire;
+
+pub use cx::Cx;
+pub use index::Index;
+pub use scope::Scope;

@@ -123,3 +123,14 @@ impl Registry {
         true
     }
 }
+
+/// A service port that a proxy's own workload stands behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceTarget {
+    /// The service.
+    pub service: Arc<Service>,
+    /// The service's port.
+    pub port: crate::Port,
+    /// The port that the workload listens on.
+    pub target_port: u32,
+}

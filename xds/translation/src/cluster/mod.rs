@@ -1,0 +1,1 @@
+//! CDS: clusters of sidecars and gateways.

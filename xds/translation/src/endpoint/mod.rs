@@ -1,0 +1,1 @@
+//! EDS: the endpoints of clusters, by locality.

@@ -1,0 +1,62 @@
+//! The snapshot's configuration, arranged for the questions of translation.
+//!
+//! Each part is rebuilt only when an object of the kinds that it reads has changed; otherwise the next index shares
+//! it with the one before.
+
+pub mod destination_rules;
+pub mod services;
+pub mod sidecars;
+pub mod virtual_services;
+
+use destination_rules::DestinationRules;
+use meltemi_world::{ChangeSet, Kind, Snapshot};
+use services::Services;
+use sidecars::Sidecars;
+use std::sync::Arc;
+use virtual_services::VirtualServices;
+
+/// All parts.
+#[derive(Clone, Debug)]
+pub struct Index {
+    /// Services by who may see them.
+    pub services: Arc<Services>,
+    /// VirtualServices by gateway and by who may see them, delegates merged, names resolved.
+    pub virtual_services: Arc<VirtualServices>,
+    /// DestinationRules by host and by who may see them, merged.
+    pub destination_rules: Arc<DestinationRules>,
+    /// Sidecar resources by namespace, in order of precedence.
+    pub sidecars: Arc<Sidecars>,
+}
+
+impl Index {
+    /// Arranges a snapshot from scratch.
+    pub fn build(snapshot: &Snapshot) -> Self {
+        Self {
+            services: Arc::new(Services::build(snapshot)),
+            virtual_services: Arc::new(VirtualServices::build(snapshot)),
+            destination_rules: Arc::new(DestinationRules::build(snapshot)),
+            sidecars: Arc::new(Sidecars::build(snapshot)),
+        }
+    }
+
+    /// The index of the next snapshot: parts whose input did not change are shared.
+    pub fn next(&self, snapshot: &Snapshot, changes: &ChangeSet) -> Self {
+        if changes.mesh {
+            return Self::build(snapshot);
+        }
+        let mut next = self.clone();
+        if !changes.services.is_empty() {
+            next.services = Arc::new(Services::build(snapshot));
+        }
+        if changes.has(Kind::VirtualService) {
+            next.virtual_services = Arc::new(VirtualServices::build(snapshot));
+        }
+        if changes.has(Kind::DestinationRule) {
+            next.destination_rules = Arc::new(DestinationRules::build(snapshot));
+        }
+        if changes.has(Kind::Sidecar) {
+            next.sidecars = Arc::new(Sidecars::build(snapshot));
+        }
+        next
+    }
+}

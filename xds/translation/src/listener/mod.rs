@@ -1,0 +1,1 @@
+//! LDS: listeners of sidecars and gateways.

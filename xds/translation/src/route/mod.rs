@@ -1,0 +1,1 @@
+//! RDS: route configurations of sidecars and gateways.
