@@ -170,7 +170,7 @@ pub enum Object {
     Sidecar(Arc<Config<networking::Sidecar>>),
     Gateway(Arc<Config<networking::Gateway>>),
     EnvoyFilter(Arc<Config<networking::EnvoyFilter>>),
-    ProxyConfig(Arc<Config<networking::ProxyConfig>>),
+    ProxyConfig(Arc<Config<meltemi_api::istio::networking::v1beta1::ProxyConfig>>),
     PeerAuthentication(Arc<Config<security::PeerAuthentication>>),
     RequestAuthentication(Arc<Config<security::RequestAuthentication>>),
     AuthorizationPolicy(Arc<Config<security::AuthorizationPolicy>>),

@@ -75,7 +75,7 @@ pub struct Snapshot {
     pub sidecars: Table<Config<networking::Sidecar>>,
     pub gateways: Table<Config<networking::Gateway>>,
     pub envoy_filters: Table<Config<networking::EnvoyFilter>>,
-    pub proxy_configs: Table<Config<networking::ProxyConfig>>,
+    pub proxy_configs: Table<Config<meltemi_api::istio::networking::v1beta1::ProxyConfig>>,
     pub peer_authentications: Table<Config<security::PeerAuthentication>>,
     pub request_authentications: Table<Config<security::RequestAuthentication>>,
     pub authorization_policies: Table<Config<security::AuthorizationPolicy>>,
