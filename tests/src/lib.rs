@@ -1,1 +1,28 @@
-//! Support for tests that need more than one crate.
+//! The rig of the integration tests: real parts, each a child process that never outlives the test.
+//!
+//! - a real etcd and kube-apiserver ([`apiserver`]), and what it takes to fill them with YAML ([`objects`]);
+//! - network namespaces as pods ([`netns`]) with Istio's interception rules ([`interception`]);
+//! - stock Envoys in them ([`envoy`], [`bootstrap`]), and workloads of our own ([`app`], [`client`]);
+//! - the control plane under test ([`meltemi`]), fed from files ([`state`]) or by the apiserver.
+//!
+//! Nothing here waits for a time to pass: [`wait::until`] waits for a condition, with a deadline.
+//! Everything that listens in a namespace is out of reach of, and can't collide with, the machine's own ports.
+
+pub mod apiserver;
+pub mod app;
+pub mod bootstrap;
+pub mod client;
+pub mod envoy;
+pub mod http;
+pub mod interception;
+pub mod load;
+pub mod meltemi;
+pub mod netns;
+pub mod objects;
+pub mod ports;
+pub mod process;
+pub mod scratch;
+pub mod server;
+pub mod setup;
+pub mod state;
+pub mod wait;

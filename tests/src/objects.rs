@@ -1,0 +1,175 @@
+//! Kubernetes objects from YAML, and writing them to an apiserver as they are, status included.
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    core::GroupVersionKind,
+    discovery::{Discovery, Scope},
+};
+use serde_json::Value;
+
+use crate::wait;
+
+const MANAGER: &str = "meltemi-tests";
+
+/// The objects of a YAML text of one or more documents, with the items of a `List` taken out of it.
+pub fn parse(yaml: &str) -> Result<Vec<Value>> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml)?;
+    let mut objects = Vec::new();
+    for document in documents {
+        match document {
+            Value::Null => {}
+            Value::Object(mut list) if list.get("kind").is_some_and(|k| k == "List") => {
+                let Some(Value::Array(items)) = list.remove("items") else { continue };
+                objects.extend(items);
+            }
+            object => objects.push(object),
+        }
+    }
+    Ok(objects)
+}
+
+/// The objects of a YAML file.
+pub fn read(path: &Path) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    parse(&text).with_context(|| format!("parsing {}", path.display()))
+}
+
+/// Writes objects to one apiserver.
+pub struct Objects {
+    client: Client,
+    discovery: Discovery,
+}
+
+impl Objects {
+    /// Asks the apiserver which kinds it has.
+    pub async fn new(client: Client) -> Result<Self> {
+        let discovery = Discovery::new(client.clone()).run().await?;
+        Ok(Self { client, discovery })
+    }
+
+    /// Installs CustomResourceDefinitions and waits until they serve.
+    pub async fn install(&mut self, definitions: &[Value]) -> Result<()> {
+        self.apply(definitions).await?;
+        let named = |o: &Value| o["metadata"]["name"].as_str().map(String::from);
+        let mut missing: BTreeSet<String> = definitions
+            .iter()
+            .filter(|o| o["kind"] == "CustomResourceDefinition")
+            .filter_map(named)
+            .collect();
+        for definition in definitions.iter().filter(|o| named(o).is_some_and(|n| missing.contains(&n))) {
+            let api = self.api(definition)?;
+            let name = named(definition).context("a definition without a name")?;
+            wait::until_true(format!("{name} is established"), Duration::from_secs(30), async || {
+                let now = api.get(&name).await?;
+                let conditions = now.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                Ok(conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True"))
+            })
+            .await?;
+        }
+        // "Established" comes a moment before the kind is discovered.
+        let client = self.client.clone();
+        self.discovery = wait::until("all kinds are discovered", Duration::from_secs(30), async || {
+            let discovery = Discovery::new(client.clone()).run().await?;
+            for group in discovery.groups() {
+                for kind in group.versions().flat_map(|v| group.versioned_resources(v)).map(|(kind, _)| kind)
+                {
+                    missing.remove(&format!("{}.{}", kind.plural, kind.group));
+                }
+            }
+            Ok(missing.is_empty().then_some(discovery))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Writes objects by server-side apply, then their status where they have one: first those that others need
+    /// (definitions and namespaces), then the rest, several at a time.
+    pub async fn apply(&self, objects: &[Value]) -> Result<()> {
+        let first = |o: &&Value| o["kind"] == "Namespace" || o["kind"] == "CustomResourceDefinition";
+        for group in
+            [objects.iter().filter(first).collect::<Vec<_>>(), objects.iter().filter(|o| !first(o)).collect()]
+        {
+            stream::iter(group).map(|o| self.apply_one(o)).buffer_unordered(8).try_collect::<()>().await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_one(&self, object: &Value) -> Result<()> {
+        let what = describe(object);
+        let api = self.api(object)?;
+        let name = object["metadata"]["name"].as_str().with_context(|| format!("{what}: no name"))?;
+        let params = PatchParams::apply(MANAGER).force();
+        let mut wanted = object.clone();
+        let status = wanted.as_object_mut().and_then(|o| o.remove("status"));
+        // The apiserver sets it, and refuses to be told.
+        if let Some(metadata) = wanted["metadata"].as_object_mut() {
+            metadata.remove("creationTimestamp");
+        }
+        api.patch(name, &params, &Patch::Apply(&wanted)).await.with_context(|| format!("applying {what}"))?;
+        if let Some(status) = status.filter(|s| s.as_object().is_some_and(|s| !s.is_empty())) {
+            let wanted = serde_json::json!({
+                "apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": {"name": name}, "status": status,
+            });
+            api.patch_status(name, &params, &Patch::Apply(&wanted))
+                .await
+                .with_context(|| format!("applying the status of {what}"))?;
+        }
+        Ok(())
+    }
+
+    /// Applies the objects of a YAML text.
+    pub async fn apply_yaml(&self, yaml: &str) -> Result<()> {
+        self.apply(&parse(yaml)?).await
+    }
+
+    /// Reads an object as it is now; only kind, namespace and name of the argument matter.
+    pub async fn get(&self, object: &Value) -> Result<Value> {
+        let name = object["metadata"]["name"].as_str().context("no name")?;
+        Ok(serde_json::to_value(self.api(object)?.get(name).await?)?)
+    }
+
+    /// Deletes objects, where they exist.
+    pub async fn delete(&self, objects: &[Value]) -> Result<()> {
+        for object in objects {
+            let name = object["metadata"]["name"].as_str().context("no name")?;
+            match self.api(object)?.delete(name, &DeleteParams::background().grace_period(0)).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(e)) if e.code == 404 => {}
+                Err(e) => return Err(e).with_context(|| format!("deleting {}", describe(object))),
+            }
+        }
+        Ok(())
+    }
+
+    fn api(&self, object: &Value) -> Result<Api<DynamicObject>> {
+        let what = describe(object);
+        let version = object["apiVersion"].as_str().with_context(|| format!("{what}: no apiVersion"))?;
+        let kind = object["kind"].as_str().with_context(|| format!("{what}: no kind"))?;
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let gvk = GroupVersionKind::gvk(group, version, kind);
+        let found = self.discovery.resolve_gvk(&gvk);
+        ensure!(found.is_some(), "the apiserver has no kind {group}/{version} {kind}");
+        let (resource, capabilities) = found.expect("checked above");
+        Ok(match (capabilities.scope, object["metadata"]["namespace"].as_str()) {
+            (Scope::Cluster, _) => Api::all_with(self.client.clone(), &resource),
+            (Scope::Namespaced, Some(namespace)) => {
+                Api::namespaced_with(self.client.clone(), namespace, &resource)
+            }
+            (Scope::Namespaced, None) => Api::namespaced_with(self.client.clone(), "default", &resource),
+        })
+    }
+}
+
+fn describe(object: &Value) -> String {
+    let text = |v: &Value| v.as_str().unwrap_or("?").to_string();
+    let metadata = &object["metadata"];
+    match metadata["namespace"].as_str() {
+        Some(namespace) => format!("{} {namespace}/{}", text(&object["kind"]), text(&metadata["name"])),
+        None => format!("{} {}", text(&object["kind"]), text(&metadata["name"])),
+    }
+}

@@ -1,0 +1,134 @@
+//! The workload of the tests: an HTTP server that tells who it is and what it was asked, and a TCP echo server.
+//!
+//! A request directs its own answer by query parameters:
+//! - `fail=N` (with `key=K`): the first N requests with that key are answered 503;
+//! - `status=S`: the status of the answer;
+//! - `delay=MS`: milliseconds before the answer, on the first `slow=N` requests of the key if given.
+//!
+//! `GET /counts` tells how many requests came for each key, those included whose client had gone by the answer.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::Result;
+use axum::{
+    Json, Router,
+    extract::{Query, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::{
+    io::{AsyncWriteExt, copy},
+    net::TcpListener,
+};
+
+/// The response header that tells which server answered.
+pub const NAME_HEADER: &str = "x-app";
+
+/// What to serve, and as whom.
+#[derive(Args, Clone, Debug)]
+pub struct Server {
+    /// Who answers.
+    #[arg(long)]
+    pub name: String,
+    /// Port of the HTTP server (HTTP/1.1 and HTTP/2 in clear).
+    #[arg(long)]
+    pub http: Vec<u16>,
+    /// Port of the echo server. It first sends its name and a line feed.
+    #[arg(long)]
+    pub tcp: Vec<u16>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    name: String,
+    counts: Mutex<BTreeMap<String, u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Wish {
+    key: String,
+    fail: u64,
+    status: Option<u16>,
+    delay: u64,
+    slow: Option<u64>,
+}
+
+impl Server {
+    /// Serves until the process ends.
+    pub async fn run(self) -> Result<()> {
+        let seen = Arc::new(Seen { name: self.name.clone(), counts: Mutex::default() });
+        let app = Router::new().route("/counts", get(counts)).fallback(answer).with_state(seen);
+        let mut servers = tokio::task::JoinSet::new();
+        for port in self.http {
+            let listener = TcpListener::bind(any(port)).await?;
+            let app = app.clone();
+            servers.spawn(async move { Ok(axum::serve(listener, app).await?) });
+        }
+        for port in self.tcp {
+            let listener = TcpListener::bind(any(port)).await?;
+            servers.spawn(echo(listener, self.name.clone()));
+        }
+        while let Some(ended) = servers.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+}
+
+fn any(port: u16) -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, port).into()
+}
+
+async fn counts(State(seen): State<Arc<Seen>>) -> Json<BTreeMap<String, u64>> {
+    Json(seen.counts.lock().expect("no panic holds it").clone())
+}
+
+async fn answer(State(seen): State<Arc<Seen>>, wish: Query<Wish>, request: Request) -> Response {
+    let nth = {
+        let mut counts = seen.counts.lock().expect("no panic holds it");
+        let count = counts.entry(wish.key.clone()).or_default();
+        *count += 1;
+        *count
+    };
+    if wish.delay > 0 && wish.slow.is_none_or(|n| nth <= n) {
+        tokio::time::sleep(Duration::from_millis(wish.delay)).await;
+    }
+    let status = match wish.status {
+        _ if nth <= wish.fail => StatusCode::SERVICE_UNAVAILABLE,
+        Some(code) => StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_REQUEST),
+        None => StatusCode::OK,
+    };
+    let headers: BTreeMap<_, _> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let body = json!({
+        "name": seen.name, "method": request.method().as_str(), "uri": request.uri().to_string(),
+        "version": format!("{:?}", request.version()), "headers": headers, "nth": nth,
+    });
+    let name = HeaderValue::from_str(&seen.name).unwrap_or(HeaderValue::from_static("?"));
+    (status, [(HeaderName::from_static(NAME_HEADER), name)], Json(body)).into_response()
+}
+
+async fn echo(listener: TcpListener, name: String) -> Result<()> {
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        let greeting = format!("{name}\n");
+        tokio::spawn(async move {
+            let (mut from, mut to) = stream.split();
+            to.write_all(greeting.as_bytes()).await?;
+            copy(&mut from, &mut to).await
+        });
+    }
+}
