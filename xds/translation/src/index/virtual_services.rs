@@ -1,39 +1,169 @@
 //! VirtualServices by gateway and by who may see them.
 
+mod delegates;
+mod destinations;
+mod resolve;
+
+use crate::names::MESH_GATEWAY;
 use meltemi_api::istio::networking::v1alpha3::VirtualService;
-use meltemi_world::{Config, Snapshot, Str};
-use std::collections::BTreeMap;
+use meltemi_world::visibility::Visibility;
+use meltemi_world::{Config, Meta, Snapshot, Str};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+pub use destinations::destinations;
 
 /// A VirtualService whose names are resolved and whose delegates are merged.
 pub type SharedVirtualService = Arc<Config<VirtualService>>;
 
+/// The annotation by which converted Ingresses and Gateway API routes say what they were (Istio
+/// `InternalRouteSemantics`).
+const ROUTE_SEMANTICS: &str = "internal.istio.io/route-semantics";
+
+/// Whether a VirtualService was converted from a Gateway API route, whose rules differ (Istio `UseGatewaySemantics`).
+pub fn gateway_semantics(meta: &Meta) -> bool {
+    meta.annotations.get(ROUTE_SEMANTICS) == Some("gateway")
+}
+
+/// Whether a VirtualService was converted from an Ingress (Istio `UseIngressSemantics`).
+pub fn ingress_semantics(meta: &Meta) -> bool {
+    meta.annotations.get(ROUTE_SEMANTICS) == Some("ingress")
+}
+
 /// VirtualServices in order of age, by gateway (`mesh` or `NAMESPACE/NAME`) and visibility.
 #[derive(Clone, Debug, Default)]
-pub struct VirtualServices {
-    /// Seen by their own namespace only: by namespace and gateway.
-    private: BTreeMap<(Str, Str), Vec<SharedVirtualService>>,
-    /// Seen by a namespace that they name: by that namespace and gateway.
-    exported: BTreeMap<(Str, Str), Vec<SharedVirtualService>>,
-    /// Seen by all: by gateway.
-    public: BTreeMap<Str, Vec<SharedVirtualService>>,
+pub struct VirtualServices(BTreeMap<Str, Bound>);
+
+/// The VirtualServices bound to one gateway.
+#[derive(Clone, Debug, Default)]
+struct Bound {
+    /// Seen by their own namespace only: by that namespace.
+    private: BTreeMap<Str, Vec<SharedVirtualService>>,
+    /// Seen by a namespace that they name: by that namespace.
+    exported: BTreeMap<Str, Vec<SharedVirtualService>>,
+    /// Seen by all.
+    public: Vec<SharedVirtualService>,
+    /// All of them, also those that nobody may see.
+    all: Vec<SharedVirtualService>,
 }
 
 impl VirtualServices {
-    /// Arranges the snapshot's VirtualServices. Source: Istio `PushContext.initVirtualServices`.
+    /// Arranges the snapshot's VirtualServices. Those without hosts are delegates: they count only through the
+    /// VirtualServices that refer to them. Source: Istio `PushContext.initVirtualServices`.
     pub fn build(snapshot: &Snapshot) -> Self {
-        let _ = snapshot;
-        Self::default()
+        let mut all: Vec<_> = snapshot.virtual_services.values().filter(|vs| !vs.spec.hosts.is_empty()).collect();
+        all.sort_by(|a, b| a.meta.by_age(&b.meta));
+        let delegates = delegates::Delegates::new(snapshot);
+        let mut out = Self::default();
+        for vs in all {
+            let resolved = if gateway_semantics(&vs.meta) {
+                vs.clone()
+            } else {
+                delegates.merge(resolve::names(vs, &snapshot.settings.domain))
+            };
+            out.insert(&resolved, &visibility(snapshot, &resolved));
+        }
+        out
+    }
+
+    fn insert(&mut self, vs: &SharedVirtualService, visibility: &Visibility) {
+        let mesh = [MESH_GATEWAY.to_owned()];
+        let gateways = if vs.spec.gateways.is_empty() { &mesh[..] } else { &vs.spec.gateways };
+        for gateway in gateways {
+            let bound = self.0.entry(gateway.as_str().into()).or_default();
+            bound.all.push(vs.clone());
+            match visibility {
+                Visibility::Public => bound.public.push(vs.clone()),
+                Visibility::Namespaces(spaces) => {
+                    for space in spaces {
+                        let group = if *space == vs.meta.namespace { &mut bound.private } else { &mut bound.exported };
+                        group.entry(space.clone()).or_default().push(vs.clone());
+                    }
+                }
+            }
+        }
     }
 
     /// The VirtualServices bound to `gateway` that `namespace` may see, in istiod's order: private ones, exported
-    /// ones, public ones (those of the namespace itself first if they have Gateway API semantics).
+    /// ones, public ones. Those of the namespace itself come first if they have Gateway API semantics, so that a
+    /// consumer overrides the producer's routes; for sidecars (`mesh`) within each group, else among the public ones.
+    ///
+    /// Source: Istio `SelectVirtualServices`, `PushContext.VirtualServicesForGateway`.
     pub fn visible(&self, namespace: &str, gateway: &str) -> Vec<SharedVirtualService> {
-        let key = (Str::from(namespace), Str::from(gateway));
-        let of = |map: &BTreeMap<(Str, Str), Vec<SharedVirtualService>>| map.get(&key).cloned().unwrap_or_default();
-        let mut out = of(&self.private);
-        out.extend(of(&self.exported));
-        out.extend(self.public.get(gateway).cloned().unwrap_or_default());
-        out
+        let Some(bound) = self.0.get(gateway) else { return Vec::new() };
+        let group = |map: &BTreeMap<Str, Vec<_>>| map.get(namespace).cloned().unwrap_or_default();
+        let mut groups = [group(&bound.private), group(&bound.exported), bound.public.clone()];
+        let ordered = if gateway == MESH_GATEWAY { &mut groups[..] } else { &mut groups[2..] };
+        for group in ordered {
+            group.sort_by_key(|vs| !(gateway_semantics(&vs.meta) && *vs.meta.namespace == *namespace));
+        }
+        groups.concat()
+    }
+
+    /// The hosts that the VirtualServices bound to `gateway` lead to, whoever may see them. With `source_namespace`,
+    /// only by routes that clients of that namespace may take. Source: Istio `destinationsByGateway`.
+    pub fn destinations_of_gateway(&self, gateway: &str, source_namespace: Option<&str>) -> BTreeSet<&str> {
+        let all = self.0.get(gateway).into_iter().flat_map(|bound| &bound.all);
+        all.flat_map(|vs| destinations(&vs.spec, source_namespace).into_keys()).collect()
+    }
+}
+
+/// Who may see a VirtualService: what its `exportTo` says, else the mesh's default. A `~` in it hides it from all.
+fn visibility(snapshot: &Snapshot, vs: &Config<VirtualService>) -> Visibility {
+    let defaults = &snapshot.mesh.default_virtual_service_export_to;
+    let entries = if vs.spec.export_to.is_empty() { defaults } else { &vs.spec.export_to };
+    if entries.iter().any(|e| e == "~") && !entries.iter().any(|e| e == "*") {
+        return Visibility::Namespaces(BTreeSet::new());
+    }
+    Visibility::parse(entries, &vs.meta.namespace).unwrap_or(Visibility::Public)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meltemi_world::snapshot::Settings;
+
+    fn world(services: &[(&str, &str, &str, &[&str])]) -> VirtualServices {
+        let mut snapshot = Snapshot::empty(Settings::default());
+        for (namespace, name, gateway, export_to) in services {
+            let meta = Meta { namespace: (*namespace).into(), name: (*name).into(), ..Default::default() };
+            let spec = VirtualService {
+                hosts: vec!["web".into()],
+                gateways: vec![(*gateway).into()],
+                export_to: export_to.iter().map(|e| (*e).into()).collect(),
+                ..Default::default()
+            };
+            snapshot.virtual_services.insert(meta.key(), Arc::new(Config { meta, spec }));
+        }
+        VirtualServices::build(&snapshot)
+    }
+
+    fn names(services: &[SharedVirtualService]) -> Vec<&str> {
+        services.iter().map(|vs| &*vs.meta.name).collect()
+    }
+
+    #[test]
+    fn private_comes_before_exported_before_public() {
+        let all = world(&[
+            ("b", "public", "mesh", &[]),
+            ("b", "to-a", "mesh", &["a"]),
+            ("a", "own", "mesh", &["."]),
+            ("a", "nobody", "mesh", &["~", "."]),
+        ]);
+        assert_eq!(names(&all.visible("a", "mesh")), ["own", "to-a", "public"]);
+        assert_eq!(names(&all.visible("b", "mesh")), ["public"]);
+    }
+
+    #[test]
+    fn gateways_are_named_with_their_namespace() {
+        let all = world(&[
+            ("a", "1", "gw", &[]),
+            ("b", "2", "a/gw", &[]),
+            ("b", "3", "./gw", &[]),
+            ("c", "4", "gw.b.svc.cluster.local", &[]),
+        ]);
+        assert_eq!(names(&all.visible("x", "a/gw")), ["1", "2"]);
+        assert_eq!(names(&all.visible("x", "b/gw")), ["3", "4"]);
+        assert_eq!(all.visible("x", "a/gw")[0].spec.hosts, ["web.a.svc.cluster.local"]);
     }
 }

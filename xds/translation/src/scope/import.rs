@@ -3,16 +3,13 @@
 use super::Egress;
 use super::hosts::{Classified, Hosts};
 use crate::index::Index;
-use crate::index::virtual_services::SharedVirtualService;
+use crate::index::virtual_services::{SharedVirtualService, destinations, gateway_semantics};
 use crate::names::MESH_GATEWAY;
 use meltemi_api::istio::networking::v1alpha3 as networking;
 use meltemi_world::service::Registry;
 use meltemi_world::{NsName, Protocol, Service, Snapshot, Str, host};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// The annotation by which converted Gateway API routes say so (Istio `InternalRouteSemantics`).
-pub(super) const ROUTE_SEMANTICS: &str = "internal.istio.io/route-semantics";
 
 /// Resolves what one egress listener imports into `namespace`.
 pub(super) fn egress_listener(index: &Index, namespace: &str, listener: networking::IstioEgressListener) -> Egress {
@@ -37,7 +34,7 @@ fn select_virtual_services(index: &Index, namespace: &str, hosts: &Hosts) -> Vec
 }
 
 fn imports_route(hosts: &Hosts, vs: &SharedVirtualService) -> bool {
-    let gateway = vs.meta.annotations.get(ROUTE_SEMANTICS) == Some("gateway");
+    let gateway = gateway_semantics(&vs.meta);
     let groups: Vec<&Classified> = [hosts.of(&vs.meta.namespace), hosts.of_any()].into_iter().flatten().collect();
     vs.spec.hosts.iter().any(|h| {
         groups.iter().any(|g| g.imports_route(h, gateway)) && !hosts.excludes(&vs.meta.namespace, h)
@@ -151,7 +148,7 @@ impl Imports {
         }
         let port = matched_port(&egress.listener);
         for vs in &egress.virtual_services {
-            for (hostname, ports) in destinations(&vs.spec, namespace) {
+            for (hostname, ports) in destinations(&vs.spec, Some(namespace)) {
                 let Some(service) = best_service(snapshot, index, namespace, hostname) else { continue };
                 let narrowed = match port {
                     Some(port) => with_ports(service, |p| p == port),
@@ -215,29 +212,4 @@ fn best_service<'a>(snapshot: &'a Snapshot, index: &Index, namespace: &str, host
     all.into_iter()
         .filter(|s| index.services.is_visible(s, namespace))
         .min_by_key(|s| (s.registry != Registry::Kubernetes, s.creation, s.namespace.clone()))
-}
-
-/// The hosts that a VirtualService may lead clients of `namespace` to, with their ports; 0 is every port.
-pub(crate) fn destinations<'a>(
-    vs: &'a networking::VirtualService,
-    namespace: &str,
-) -> BTreeMap<&'a str, BTreeSet<u32>> {
-    let mut out: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
-    let mut add = |destination: Option<&'a networking::Destination>| {
-        if let Some(d) = destination {
-            out.entry(&d.host).or_default().insert(d.port.as_ref().map_or(0, |p| p.number));
-        }
-    };
-    for http in &vs.http {
-        let mut named = http.r#match.iter().filter(|m| !m.source_namespace.is_empty()).peekable();
-        if named.peek().is_some() && !named.any(|m| m.source_namespace == namespace) {
-            continue;
-        }
-        http.route.iter().for_each(|r| add(r.destination.as_ref()));
-        add(http.mirror.as_ref());
-        http.mirrors.iter().for_each(|m| add(m.destination.as_ref()));
-    }
-    vs.tcp.iter().flat_map(|t| &t.route).for_each(|r| add(r.destination.as_ref()));
-    vs.tls.iter().flat_map(|t| &t.route).for_each(|r| add(r.destination.as_ref()));
-    out
 }
