@@ -34,8 +34,9 @@ pub fn endpoint_address(address: &str, port: u32) -> core::Address {
 pub fn ads() -> core::ConfigSource {
     core::ConfigSource {
         config_source_specifier: Some(config_source::ConfigSourceSpecifier::Ads(core::AggregatedConfigSource {})),
-        initial_fetch_timeout: Some(prost_types::Duration { seconds: 0, nanos: 0 }),
+        initial_fetch_timeout: Some(meltemi_api::wkt::seconds(0)),
         resource_api_version: core::ApiVersion::V3 as i32,
+        ..Default::default()
     }
 }
 

@@ -57,6 +57,7 @@ fn visible_to(snapshot: &Snapshot, delegate: &SharedVirtualService, namespace: &
 }
 
 /// The delegate's route with what only the root says; `None` if their matches exclude each other.
+#[allow(deprecated)] // Istio still honours mirrorPercent
 fn merge_route(root: &HttpRoute, sub: HttpRoute) -> Option<HttpRoute> {
     Some(HttpRoute {
         r#match: merge_matches(&root.r#match, sub.r#match)?,
