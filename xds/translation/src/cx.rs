@@ -1,5 +1,6 @@
 //! The context of one translation: the world, its index, a proxy and what that proxy sees.
 
+use crate::gateway::MergedGateway;
 use crate::{Index, Scope};
 use meltemi_world::registry::ServiceTarget;
 use meltemi_world::{Proxy, Service, ServiceKey, Snapshot, Str};
@@ -17,6 +18,8 @@ pub struct Cx<'a> {
     pub scope: &'a Scope,
     /// The services that the proxy itself is an endpoint of (inbound).
     pub targets: &'a [ServiceTarget],
+    /// A gateway's servers; `None` for sidecars, and for gateways that no Gateway resource applies to.
+    pub gateway: Option<&'a MergedGateway>,
 }
 
 impl<'a> Cx<'a> {

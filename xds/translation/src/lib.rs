@@ -2,7 +2,7 @@
 //!
 //! [`Index`] arranges the snapshot's configuration for the questions asked here; [`Scope`] is what the proxies of
 //! one namespace (or one Sidecar resource) see; [`Cx`] puts both beside one proxy. The rooms: [`cluster`] (CDS),
-//! [`endpoint`] (EDS), [`listener`] (LDS), [`route`] (RDS), [`security`] (authentication and authorization
+//! [`endpoint`] (EDS), [`gateway`] (merged Gateways), [`listener`] (LDS), [`route`] (RDS), [`security`] (authentication and authorization
 //! filters), [`telemetry`] (access logs, tracing, metrics).
 //!
 //! **Invariant:** no IO, no clock, no randomness, no global state. Equal input gives equal bytes.
@@ -10,6 +10,7 @@
 pub mod cluster;
 pub mod cx;
 pub mod endpoint;
+pub mod gateway;
 pub mod index;
 pub mod listener;
 pub mod names;

@@ -161,3 +161,13 @@ impl ChangeSet {
         self.objects.range((kind, NsName::new("", ""))..).take_while(move |(k, _)| *k == kind).map(|(_, n)| n)
     }
 }
+
+impl ChangeSet {
+    /// Adds another change set that came after this one.
+    pub fn merge(&mut self, later: &ChangeSet) {
+        self.objects.extend(later.objects.iter().cloned());
+        self.services.extend(later.services.iter().cloned());
+        self.endpoints.extend(later.endpoints.iter().cloned());
+        self.mesh |= later.mesh;
+    }
+}

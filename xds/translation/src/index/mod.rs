@@ -4,11 +4,13 @@
 //! it with the one before.
 
 pub mod destination_rules;
+pub mod gateways;
 pub mod services;
 pub mod sidecars;
 pub mod virtual_services;
 
 use destination_rules::DestinationRules;
+use gateways::Gateways;
 use meltemi_world::{ChangeSet, Kind, Snapshot};
 use services::Services;
 use sidecars::Sidecars;
@@ -26,6 +28,8 @@ pub struct Index {
     pub destination_rules: Arc<DestinationRules>,
     /// Sidecar resources by namespace, in order of precedence.
     pub sidecars: Arc<Sidecars>,
+    /// Gateways in order of age.
+    pub gateways: Arc<Gateways>,
 }
 
 impl Index {
@@ -36,6 +40,7 @@ impl Index {
             virtual_services: Arc::new(VirtualServices::build(snapshot)),
             destination_rules: Arc::new(DestinationRules::build(snapshot)),
             sidecars: Arc::new(Sidecars::build(snapshot)),
+            gateways: Arc::new(Gateways::build(snapshot)),
         }
     }
 
@@ -56,6 +61,9 @@ impl Index {
         }
         if changes.has(Kind::Sidecar) {
             next.sidecars = Arc::new(Sidecars::build(snapshot));
+        }
+        if changes.has(Kind::Gateway) {
+            next.gateways = Arc::new(Gateways::build(snapshot));
         }
         next
     }

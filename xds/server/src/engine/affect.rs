@@ -1,0 +1,148 @@
+//! Which resources of a proxy a change can touch.
+//!
+//! The table follows Istio's (`pilot/pkg/xds/{cds,eds,lds,rds,proxy_dependencies}.go`) where that is right, and
+//! errs towards regenerating: what comes out equal is not sent. The oracle is regenerating everything.
+
+use super::ResourceType;
+use meltemi_translation::Scope;
+use meltemi_world::{ChangeSet, Kind, NsName, Proxy, ServiceKey, Snapshot};
+use std::collections::BTreeSet;
+
+/// What must be generated anew for one type of resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stale {
+    /// Nothing.
+    #[default]
+    No,
+    /// Only what belongs to these services.
+    Services(BTreeSet<ServiceKey>),
+    /// Everything of the type.
+    All,
+}
+
+impl Stale {
+    /// Both together.
+    pub(crate) fn merge(&mut self, other: Stale) {
+        match (&mut *self, other) {
+            (Self::All, _) | (_, Self::No) => {}
+            (Self::Services(a), Self::Services(b)) => a.extend(b),
+            (this, other) => *this = other,
+        }
+    }
+}
+
+/// What a proxy depends on, for [`stale`].
+pub(crate) struct Dependencies<'a> {
+    /// The proxy.
+    pub(crate) proxy: &'a Proxy,
+    /// What it saw before the change.
+    pub(crate) before: &'a Scope,
+    /// What it sees now.
+    pub(crate) after: &'a Scope,
+    /// The world now.
+    pub(crate) snapshot: &'a Snapshot,
+    /// Whether the services that the proxy stands behind, or its labels, changed.
+    pub(crate) own_changed: bool,
+}
+
+impl Dependencies<'_> {
+    fn sees(&self, key: &ServiceKey) -> bool {
+        let seen = |scope: &Scope| scope.service(&key.hostname).is_some_and(|s| s.namespace == key.namespace);
+        seen(self.before) || seen(self.after)
+    }
+
+    fn sees_host_of(&self, key: &ServiceKey) -> bool {
+        self.before.service(&key.hostname).is_some() || self.after.service(&key.hostname).is_some()
+    }
+
+    /// Whether an object of a kind that applies to its own namespace, or from the root namespace to all, is for us.
+    fn in_reach(&self, name: &NsName) -> bool {
+        name.namespace == self.proxy.namespace || &*name.namespace == self.snapshot.root_namespace()
+    }
+
+    fn any_in_reach(&self, changes: &ChangeSet, kind: Kind) -> bool {
+        changes.of(kind).any(|n| self.in_reach(n))
+    }
+
+    fn routes_changed(&self, changes: &ChangeSet) -> bool {
+        // A gateway's routes come from VirtualServices of any namespace; a sidecar's from those in its scope.
+        let gateway = !self.proxy.is_sidecar();
+        changes.of(Kind::VirtualService).any(|n| {
+            gateway || self.before.depends_on_virtual_service(n) || self.after.depends_on_virtual_service(n)
+        })
+    }
+
+    fn rules_changed(&self, changes: &ChangeSet) -> bool {
+        let before: BTreeSet<_> = self.before.depends_on_rules().collect();
+        let after: BTreeSet<_> = self.after.depends_on_rules().collect();
+        changes.of(Kind::DestinationRule).any(|n| before.contains(n) || after.contains(n))
+    }
+}
+
+/// What a change makes stale of one type of a proxy's resources.
+pub(crate) fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: ResourceType) -> Stale {
+    if changes.mesh || (deps.own_changed && kind != ResourceType::Endpoints) {
+        return Stale::All;
+    }
+    let services = changes.services.iter().any(|k| deps.sees_host_of(k));
+    let scope = changes.has(Kind::Sidecar) && deps.proxy.is_sidecar();
+    let filters = deps.any_in_reach(changes, Kind::EnvoyFilter);
+    let all = match kind {
+        ResourceType::Clusters => {
+            services
+                || scope
+                || filters
+                || deps.rules_changed(changes)
+                || deps.routes_changed(changes)
+                || changes.has(Kind::PeerAuthentication)
+                || changes.has(Kind::Gateway) && !deps.proxy.is_sidecar()
+                || deps.any_in_reach(changes, Kind::ProxyConfig)
+        }
+        ResourceType::Endpoints => {
+            scope || deps.own_changed || deps.rules_changed(changes) || changes.has(Kind::PeerAuthentication)
+        }
+        ResourceType::Listeners => {
+            services
+                || scope
+                || filters
+                || deps.rules_changed(changes)
+                || deps.routes_changed(changes)
+                || changes.has(Kind::PeerAuthentication)
+                || changes.has(Kind::Gateway) && !deps.proxy.is_sidecar()
+                || POLICY.iter().any(|k| deps.any_in_reach(changes, *k))
+        }
+        ResourceType::Routes => {
+            services
+                || scope
+                || filters
+                || deps.rules_changed(changes)
+                || deps.routes_changed(changes)
+                || changes.has(Kind::Gateway) && !deps.proxy.is_sidecar()
+                || deps.any_in_reach(changes, Kind::ProxyConfig)
+        }
+        ResourceType::Secrets => changes.has(Kind::Secret) || changes.has(Kind::ConfigMap),
+        ResourceType::Extensions => filters || deps.any_in_reach(changes, Kind::WasmPlugin),
+        ResourceType::NameTable => services || scope || !changes.endpoints.is_empty(),
+    };
+    if all {
+        return Stale::All;
+    }
+    if kind == ResourceType::Endpoints {
+        let touched: BTreeSet<_> =
+            changes.endpoints.union(&changes.services).filter(|k| deps.sees(k)).cloned().collect();
+        if !touched.is_empty() {
+            return Stale::Services(touched);
+        }
+    }
+    Stale::No
+}
+
+/// Kinds that shape filters and apply to their own namespace, or from the root namespace to all.
+const POLICY: [Kind; 6] = [
+    Kind::RequestAuthentication,
+    Kind::AuthorizationPolicy,
+    Kind::Telemetry,
+    Kind::WasmPlugin,
+    Kind::TrafficExtension,
+    Kind::ProxyConfig,
+];

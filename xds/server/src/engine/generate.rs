@@ -1,0 +1,33 @@
+//! From a context to encoded resources.
+
+use super::ResourceType;
+use bytes::Bytes;
+use meltemi_distribution::Resource;
+use meltemi_translation::{Cx, cluster, endpoint, listener, route};
+use prost::Message;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Encodes a message; its version is the hash of its bytes.
+pub(crate) fn encode<M: Message>(name: &str, message: &M) -> Resource {
+    let body = Bytes::from(message.encode_to_vec());
+    Resource { name: name.into(), version: xxh3_64(&body), body }
+}
+
+/// All resources of a type that is sent whole.
+pub(crate) fn whole(cx: &Cx<'_>, kind: ResourceType) -> Vec<Arc<Resource>> {
+    match kind {
+        ResourceType::Clusters => cluster::clusters(cx).iter().map(|c| Arc::new(encode(&c.name, c))).collect(),
+        ResourceType::Listeners => listener::listeners(cx).iter().map(|l| Arc::new(encode(&l.name, l))).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// One resource of a type that is sent by name; `None` where there is none of that name.
+pub(crate) fn named(cx: &Cx<'_>, kind: ResourceType, name: &str) -> Option<Resource> {
+    match kind {
+        ResourceType::Endpoints => endpoint::load_assignment(cx, name).map(|m| encode(name, &m)),
+        ResourceType::Routes => route::route(cx, name).map(|m| encode(name, &m)),
+        _ => None,
+    }
+}

@@ -1,0 +1,122 @@
+//! The engine: keeps what each connected proxy has, and regenerates only what a change makes stale.
+//!
+//! Publishing a snapshot costs nothing for each proxy: streams are woken, and each stream's own task catches up its
+//! own proxy. What a stream missed is merged from the history, so a slow one holds no queue.
+
+mod affect;
+mod generate;
+mod kinds;
+mod proxy_view;
+mod state;
+
+use crate::source::{Peer, ProxyHandle, Rejection, Source, Update};
+use arc_swap::ArcSwap;
+pub use kinds::{NAME_TABLE, ResourceType};
+use meltemi_api::envoy::config::core::v3::Node;
+use meltemi_distribution::{Resources, Subscription, View};
+use meltemi_world::{ChangeSet, Proxy, Snapshot};
+use parking_lot::Mutex;
+use proxy_view::ProxyView;
+use state::State;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// Serves proxies from the newest published snapshot.
+pub struct Engine {
+    state: ArcSwap<State>,
+    updates: watch::Sender<Update>,
+    ready: AtomicBool,
+}
+
+impl Engine {
+    /// An engine that starts from `snapshot`. It serves nothing until something is published.
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        let (updates, _) = watch::channel(Update { generation: 0, since: Instant::now() });
+        Self { state: ArcSwap::from_pointee(State::first(snapshot)), updates, ready: AtomicBool::new(false) }
+    }
+
+    /// Puts the next snapshot in place and wakes the streams. Called by the one writer of the world.
+    ///
+    /// `since` is when the change became known, for the time until proxies have it.
+    pub fn publish(&self, snapshot: Arc<Snapshot>, changes: ChangeSet, since: Instant) {
+        let next = self.state.load().next(snapshot, Arc::new(changes));
+        let generation = next.generation;
+        self.state.store(Arc::new(next));
+        self.ready.store(true, Ordering::Release);
+        self.updates.send_replace(Update { generation, since });
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.state.load().snapshot.clone()
+    }
+
+    /// What a proxy that announced itself as `node` has now, generated from scratch. For debugging, and the oracle of
+    /// what is generated incrementally.
+    ///
+    /// # Errors
+    /// If the node cannot be read.
+    pub fn view_of(&self, node: &Node) -> Result<Arc<dyn View>, Rejection> {
+        Ok(Arc::new(Pinned::new(ProxyView::new(self.read(node)?, self.state.load_full()))))
+    }
+
+    fn read(&self, node: &Node) -> Result<Proxy, Rejection> {
+        Proxy::from_node(node, &self.state.load().snapshot.settings.domain)
+            .map_err(|e| Rejection::Malformed(e.to_string()))
+    }
+}
+
+/// One stream's proxy.
+struct Handle {
+    engine: Arc<Engine>,
+    view: Arc<Mutex<ProxyView>>,
+}
+
+/// A proxy's view at one generation.
+struct Pinned {
+    generation: u64,
+    view: Arc<Mutex<ProxyView>>,
+}
+
+impl Pinned {
+    fn new(view: ProxyView) -> Self {
+        Self { generation: view.generation(), view: Arc::new(Mutex::new(view)) }
+    }
+}
+
+impl View for Pinned {
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn resources(&self, type_url: &str, wanted: &Subscription) -> Option<Resources> {
+        let kind = ResourceType::of(type_url)?;
+        Some(self.view.lock().resources(kind, wanted))
+    }
+}
+
+impl ProxyHandle for Handle {
+    fn updates(&self) -> watch::Receiver<Update> {
+        self.engine.updates.subscribe()
+    }
+
+    fn view(&self) -> Arc<dyn View> {
+        let state = self.engine.state.load_full();
+        let generation = state.generation;
+        self.view.lock().catch_up(state);
+        Arc::new(Pinned { generation, view: self.view.clone() })
+    }
+}
+
+impl Source for Arc<Engine> {
+    fn ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    fn open(&self, node: &Node, _peer: &Peer) -> Result<Arc<dyn ProxyHandle>, Rejection> {
+        let view = ProxyView::new(self.read(node)?, self.state.load_full());
+        Ok(Arc::new(Handle { engine: self.clone(), view: Arc::new(Mutex::new(view)) }))
+    }
+}

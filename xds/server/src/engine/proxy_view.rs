@@ -1,0 +1,177 @@
+//! One proxy's resources, kept until a change makes them stale.
+
+use super::affect::{Dependencies, Stale, stale};
+use super::generate;
+use super::state::State;
+use super::ResourceType;
+use meltemi_distribution::{Resource, ResourceSet, Resources, Subscription};
+use meltemi_translation::gateway::{self, MergedGateway};
+use meltemi_translation::{Cx, Scope};
+use meltemi_world::registry::ServiceTarget;
+use meltemi_world::{Kind, NsName, Proxy};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What one proxy has, as of the generation that it last caught up with.
+pub(crate) struct ProxyView {
+    announced: Proxy,
+    proxy: Proxy,
+    targets: Vec<ServiceTarget>,
+    scope: Arc<Scope>,
+    gateway: Option<MergedGateway>,
+    state: Arc<State>,
+    types: BTreeMap<ResourceType, Kept>,
+}
+
+/// Resources of one type, as they were last generated.
+#[derive(Default)]
+struct Kept {
+    stale: Stale,
+    set: Option<Resources>,
+    /// For types that are sent by name: what was asked for, and each answer.
+    wanted: Subscription,
+    named: BTreeMap<Arc<str>, Option<Arc<Resource>>>,
+}
+
+impl Kept {
+    /// A set of these resources: the one of before if it is equal, with the old copies of what did not change.
+    fn replace(&self, fresh: Vec<Arc<Resource>>) -> Resources {
+        let Some(old) = &self.set else { return Arc::new(ResourceSet::new(fresh)) };
+        let shared = fresh.into_iter().map(|r| match old.get(&r.name) {
+            Some(known) if known.version == r.version => known.clone(),
+            _ => r,
+        });
+        let set = ResourceSet::new(shared);
+        if set.len() == old.len() && set.iter().zip(old.iter()).all(|(a, b)| Arc::ptr_eq(a, b)) {
+            return old.clone();
+        }
+        Arc::new(set)
+    }
+
+    /// Drops the answers that must be generated anew.
+    fn forget(&mut self, stale: &Stale) {
+        match stale {
+            Stale::No => {}
+            Stale::All => self.named.clear(),
+            // Names of endpoints end with the service's host (`outbound|80||HOST`).
+            Stale::Services(keys) => {
+                self.named.retain(|name, _| !keys.iter().any(|k| name.ends_with(&*k.hostname)));
+            }
+        }
+    }
+}
+
+impl ProxyView {
+    /// A proxy that has just announced itself.
+    pub(crate) fn new(announced: Proxy, state: Arc<State>) -> Self {
+        let proxy = state.snapshot.refreshed(&announced);
+        let targets = state.snapshot.service_targets(&proxy);
+        let scope = state.scope(&Scope::key(&state.index, &proxy));
+        let mut view = Self { announced, proxy, targets, scope, gateway: None, state, types: BTreeMap::new() };
+        view.merge_gateways();
+        view
+    }
+
+    /// The proxy, its labels refreshed from its Pod.
+    pub(crate) fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// Moves on to `state`, marking what the changes since then make stale.
+    pub(crate) fn catch_up(&mut self, state: Arc<State>) {
+        if state.generation == self.state.generation {
+            return;
+        }
+        let changes = state.since(self.state.generation);
+        let own_changed = changes.as_ref().is_none_or(|c| self.concerns_own(c)) && self.refresh(&state);
+        let after = state.scope(&Scope::key(&state.index, &self.proxy));
+        let before = std::mem::replace(&mut self.scope, after);
+        for (kind, kept) in &mut self.types {
+            kept.stale.merge(match &changes {
+                None => Stale::All,
+                Some(changes) => {
+                    let deps = Dependencies {
+                        proxy: &self.proxy,
+                        before: &before,
+                        after: &self.scope,
+                        snapshot: &state.snapshot,
+                        own_changed,
+                    };
+                    stale(&deps, changes, *kind)
+                }
+            });
+        }
+        self.state = state;
+        let gateways = changes.as_ref().is_none_or(|c| c.mesh || c.has(Kind::Gateway));
+        if gateways || own_changed {
+            self.merge_gateways();
+        }
+    }
+
+    fn merge_gateways(&mut self) {
+        self.gateway = if self.proxy.is_router() { gateway::merged(&self.cx()) } else { None };
+    }
+
+    /// The generation that this view is of.
+    pub(crate) fn generation(&self) -> u64 {
+        self.state.generation
+    }
+
+    /// Whether changes may touch the proxy's own Pod or the services that it stands behind.
+    fn concerns_own(&self, changes: &meltemi_world::ChangeSet) -> bool {
+        let pod = NsName::new(self.proxy.namespace.clone(), self.proxy.metadata.name.as_str());
+        changes.mesh
+            || changes.has(Kind::Node)
+            || changes.of(Kind::Pod).any(|p| *p == pod)
+            || changes.of(Kind::WorkloadEntry).any(|w| w.namespace == self.proxy.namespace)
+            || changes.services.iter().chain(&changes.endpoints).any(|s| s.namespace == self.proxy.namespace)
+    }
+
+    /// Reads the proxy's own Pod and services anew. Returns whether anything differs.
+    fn refresh(&mut self, state: &State) -> bool {
+        let proxy = state.snapshot.refreshed(&self.announced);
+        let targets = state.snapshot.service_targets(&proxy);
+        let differs = proxy != self.proxy || targets != self.targets;
+        self.proxy = proxy;
+        self.targets = targets;
+        differs
+    }
+
+    /// What the proxy has of a type. As long as nothing changes for it, this is the very same set.
+    pub(crate) fn resources(&mut self, kind: ResourceType, wanted: &Subscription) -> Resources {
+        let mut kept = self.types.remove(&kind).unwrap_or_default();
+        let stale = std::mem::take(&mut kept.stale);
+        if kind.is_whole() {
+            if stale != Stale::No || kept.set.is_none() {
+                kept.set = Some(kept.replace(generate::whole(&self.cx(), kind)));
+            }
+        } else if stale != Stale::No || kept.set.is_none() || kept.wanted != *wanted {
+            kept.forget(&stale);
+            let named = wanted.names().iter().map(|name| (name.clone(), self.one(&mut kept, kind, name))).collect();
+            kept.named = named;
+            kept.wanted = wanted.clone();
+            kept.set = Some(kept.replace(kept.named.values().flatten().cloned().collect()));
+        }
+        let set = kept.set.clone().unwrap_or_default();
+        self.types.insert(kind, kept);
+        set
+    }
+
+    fn one(&self, kept: &mut Kept, kind: ResourceType, name: &Arc<str>) -> Option<Arc<Resource>> {
+        match kept.named.remove(name) {
+            Some(known) => known,
+            None => generate::named(&self.cx(), kind, name).map(Arc::new),
+        }
+    }
+
+    fn cx(&self) -> Cx<'_> {
+        Cx {
+            snapshot: &self.state.snapshot,
+            index: &self.state.index,
+            proxy: &self.proxy,
+            scope: &self.scope,
+            targets: &self.targets,
+            gateway: self.gateway.as_ref(),
+        }
+    }
+}
