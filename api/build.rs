@@ -62,11 +62,17 @@ fn istio(out: &Path) -> Result {
     let roots = ISTIO_PACKAGES.iter().copied().chain([ISTIO_CA]).collect();
     let files = closure(read(ISTIO)?, &roots)?;
     let mut config = config(out);
-    config.compile_well_known_types().extern_path(".google.protobuf", "::pbjson_types");
+    config.compile_well_known_types();
 
     let mut json = pbjson_build::Builder::new();
     json.out_dir(out).btree_map(["."]).ignore_unknown_fields();
-    json.extern_path(".google.protobuf", "::pbjson_types");
+    // pbjson's Duration reads less than Istio's reader does.
+    for (from, to) in
+        [(".google.protobuf", "::pbjson_types"), (".google.protobuf.Duration", "crate::wkt::Duration")]
+    {
+        config.extern_path(from, to);
+        json.extern_path(from, to);
+    }
     for file in &files.file {
         json.register_file_descriptor(file.clone());
     }
