@@ -5,7 +5,11 @@
 //!   the packages of `roots.txt`;
 //! - [`istio`], Istio's own API with proto3 JSON: a resource's `spec` is read by `serde`.
 //!
-//! Written by hand: [`wkt`], the well-known types that generated code refers to.
+//! Written by hand:
+//! - [`wkt`], the well-known types that generated code refers to, and conversions of them;
+//! - [`reflect`] and [`json`], messages of any type by descriptor: patches and dumps;
+//! - [`object`], reading one resource with the place of what is wrong in it;
+//! - [`k8s`], slim views of Kubernetes objects.
 //!
 //! `google.protobuf.Any` is [`wkt::Any`] and not the one of prost-types, because that one owns its payload: every
 //! response would copy every resource. Ours shares it.
@@ -13,6 +17,10 @@
 
 pub mod envoy_types;
 pub mod istio_types;
+pub mod json;
+pub mod k8s;
+pub mod object;
+pub mod reflect;
 pub mod wkt;
 
 pub use envoy_types::istio as istio_wire;
