@@ -47,8 +47,8 @@ pub fn json_to_value(value: &Json) -> prost_types::Value {
 /// A `Struct` of an Envoy message (such as a node's metadata) as a JSON object.
 ///
 /// Whole numbers are given as integers, so that they read back into integer fields. A number JSON can't hold is null.
-pub fn struct_to_json(value: &prost_types::Struct) -> serde_json::Map<String, Json> {
-    value.fields.iter().map(|(k, v)| (k.clone(), value_to_json(v))).collect()
+pub fn struct_to_json(value: &prost_types::Struct) -> Json {
+    Json::Object(value.fields.iter().map(|(k, v)| (k.clone(), value_to_json(v))).collect())
 }
 
 /// A `Value` of an Envoy message as JSON, by the rules of [`struct_to_json`].
@@ -59,7 +59,7 @@ pub fn value_to_json(value: &prost_types::Value) -> Json {
         Some(Kind::NumberValue(n)) => number_to_json(*n).unwrap_or(Json::Null),
         Some(Kind::StringValue(s)) => Json::String(s.clone()),
         Some(Kind::ListValue(list)) => Json::Array(list.values.iter().map(value_to_json).collect()),
-        Some(Kind::StructValue(fields)) => Json::Object(struct_to_json(fields)),
+        Some(Kind::StructValue(fields)) => struct_to_json(fields),
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
     fn a_struct_survives_the_way_from_json_and_back() {
         let json = serde_json::json!({"a": [1, 2.5, null, {"b": "c"}], "d": true, "port": 15021});
         let of_istio: pbjson_types::Struct = serde_json::from_value(json.clone()).unwrap();
-        assert_eq!(Json::Object(struct_to_json(&to_prost_struct(&of_istio))), json);
+        assert_eq!(struct_to_json(&to_prost_struct(&of_istio)), json);
         assert_eq!(value_to_json(&json_to_value(&json)), json);
     }
 
