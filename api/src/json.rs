@@ -115,9 +115,9 @@ fn descriptor(type_url: &str) -> Result<MessageDescriptor, JsonError> {
 pub fn message_to_json(message: &DynamicMessage) -> Json {
     match message.descriptor().full_name() {
         "google.protobuf.Any" => message.transcode_to::<Any>().map_or(Json::Null, |any| any_to_json(&any)),
-        "google.protobuf.Struct" => message
-            .transcode_to()
-            .map_or(Json::Null, |s: prost_types::Struct| Json::Object(wkt::struct_to_json(&s))),
+        "google.protobuf.Struct" => {
+            message.transcode_to().map_or(Json::Null, |s: prost_types::Struct| wkt::struct_to_json(&s))
+        }
         "google.protobuf.Value" => {
             message.transcode_to().map_or(Json::Null, |v: prost_types::Value| wkt::value_to_json(&v))
         }
