@@ -19,10 +19,10 @@ pub struct Decoded<T> {
 
 /// A resource that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", if path.is_empty() { String::new() } else { format!("{path}: ") })]
+#[error("{}{message}", if field.is_empty() { String::new() } else { format!("{field}: ") })]
 pub struct DecodeError {
     /// Path of the field that does not fit, such as `http[0].timeout`; empty if it is the whole.
-    pub path: String,
+    pub field: String,
     /// What is wrong there.
     pub message: String,
 }
@@ -37,11 +37,11 @@ pub fn decode<T: DeserializeOwned>(mut json: Json) -> Result<Decoded<T>, DecodeE
             Ok(decoded) => return Ok(decoded),
             // Nulls are rare, and in free-form fields they mean something, so only those in the way are taken out.
             Err((path, _)) if remove_null(&mut json, &path) => {}
-            Err((path, message)) => return Err(DecodeError { path: show(&path), message }),
+            Err((path, message)) => return Err(DecodeError { field: show(&path), message }),
         }
     }
     remove_nulls(&mut json);
-    attempt(&json).map_err(|(path, message)| DecodeError { path: show(&path), message })
+    attempt(&json).map_err(|(path, message)| DecodeError { field: show(&path), message })
 }
 
 #[derive(Debug, Clone)]
@@ -154,10 +154,10 @@ mod tests {
     #[test]
     fn a_wrong_type_is_named_by_its_path() {
         let error = route(json!({"retries": {"attempts": []}})).unwrap_err();
-        assert_eq!(error.path, "http[0].retries.attempts");
+        assert_eq!(error.field, "http[0].retries.attempts");
         let error = route(json!({"match": "a"})).unwrap_err();
         assert!(error.to_string().starts_with("http[0].match: invalid type"), "{error}");
-        assert_eq!(decode::<VirtualService>(json!([])).unwrap_err().path, "");
+        assert_eq!(decode::<VirtualService>(json!([])).unwrap_err().field, "");
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(timeout("1.5s"), Ok(Some(Duration { seconds: 1, nanos: 500_000_000 })));
         assert_eq!(timeout("2m"), Ok(Some(Duration { seconds: 120, nanos: 0 })));
         let error = timeout("soon").unwrap_err();
-        assert_eq!(error.path, "http[0].timeout");
+        assert_eq!(error.field, "http[0].timeout");
         assert!(error.message.contains("soon"), "{error}");
     }
 
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(tls_mode(json!("ISTIO_MUTUAL")), Ok(TlSmode::IstioMutual));
         assert_eq!(tls_mode(json!(2)), Ok(TlSmode::Mutual));
         assert_eq!(tls_mode(Json::Null), Ok(TlSmode::Disable));
-        assert_eq!(tls_mode(json!("TELEPATHY")).unwrap_err().path, "trafficPolicy.tls.mode");
+        assert_eq!(tls_mode(json!("TELEPATHY")).unwrap_err().field, "trafficPolicy.tls.mode");
     }
 
     #[test]
