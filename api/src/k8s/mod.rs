@@ -19,5 +19,5 @@ pub use node::{Namespace, Node, NodeAddress, NodeStatus};
 pub use pod::{Container, ContainerPort, Pod, PodCondition, PodIp, PodSpec, PodStatus};
 pub use secret::{ConfigMap, Secret};
 pub use service::{
-    LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
+    LoadBalancerIngress, LoadBalancerStatus, Service, ServiceBody, ServicePort, ServiceSpec, ServiceStatus,
 };

@@ -156,6 +156,6 @@ mod tests {
     fn a_port_out_of_range_is_an_error() {
         let pod = json!({"spec": {"containers": [{"ports": [{"containerPort": 70_000}]}]}});
         let error = crate::object::decode::<Pod>(pod).unwrap_err();
-        assert_eq!(error.path, "spec.containers[0].ports[0].containerPort");
+        assert_eq!(error.field, "spec.containers[0].ports[0].containerPort");
     }
 }

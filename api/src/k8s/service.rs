@@ -26,6 +26,15 @@ impl Service {
     pub const KIND: ApiGroupKind = ApiGroupKind { group: "", kind: "Service" };
 }
 
+/// A Service without its metadata, for those who keep that in a form of their own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceBody {
+    /// What is wanted.
+    pub spec: ServiceSpec,
+    /// What is so.
+    pub status: ServiceStatus,
+}
+
 /// `spec` of a Service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
