@@ -82,7 +82,16 @@ impl fmt::Display for Kind {
 }
 
 /// A Kubernetes Service as the registry keeps it: slim, before conversion.
-pub type KubeService = Config<k8s::ServiceBody>;
+pub type KubeService = Config<KubeServiceBody>;
+
+/// What a Kubernetes Service says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KubeServiceBody {
+    /// What is wanted.
+    pub spec: k8s::ServiceSpec,
+    /// What the cluster says of it.
+    pub status: k8s::ServiceStatus,
+}
 
 /// A Secret's payload. It never shows its content.
 #[derive(Clone, PartialEq)]

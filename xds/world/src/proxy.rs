@@ -334,11 +334,11 @@ fn ip_mode(ips: &[Str]) -> Option<IpMode> {
 
 fn metadata(node: &Node) -> Result<Metadata, NodeError> {
     let Some(metadata) = &node.metadata else { return Ok(Metadata::default()) };
-    let json = meltemi_api::wkt::struct_to_json(metadata);
+    let json = Value::Object(meltemi_api::wkt::struct_to_json(metadata));
     meltemi_api::object::decode::<Metadata>(json).map(|d| d.value).map_err(|e| NodeError::Metadata {
         id: node.id.clone(),
-        field: e.field.clone(),
-        message: e.message.clone(),
+        field: e.path,
+        message: e.message,
     })
 }
 
