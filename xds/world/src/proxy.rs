@@ -334,10 +334,10 @@ fn ip_mode(ips: &[Str]) -> Option<IpMode> {
 
 fn metadata(node: &Node) -> Result<Metadata, NodeError> {
     let Some(metadata) = &node.metadata else { return Ok(Metadata::default()) };
-    let json = Value::Object(meltemi_api::wkt::struct_to_json(metadata));
+    let json = meltemi_api::wkt::struct_to_json(metadata);
     meltemi_api::object::decode::<Metadata>(json).map(|d| d.value).map_err(|e| NodeError::Metadata {
         id: node.id.clone(),
-        field: e.path,
+        field: e.field,
         message: e.message,
     })
 }
