@@ -6,6 +6,8 @@ use crate::labels::Labels;
 /// Whether an endpoint may be sent traffic (Istio `HealthStatus`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Health {
+    /// Nobody says: the endpoints of a ServiceEntry and WorkloadEntries without health checks. They get traffic.
+    Unknown,
     /// Ready.
     Healthy,
     /// Not ready.
