@@ -31,6 +31,9 @@ pub struct ObjectMeta {
     /// Name, unique per kind and namespace.
     #[serde(deserialize_with = "or_default")]
     pub name: String,
+    /// The prefix of a name that Kubernetes made up; empty if the name was given.
+    #[serde(deserialize_with = "or_default")]
+    pub generate_name: String,
     /// Namespace, empty for an object of the cluster.
     #[serde(deserialize_with = "or_default")]
     pub namespace: String,

@@ -3,6 +3,7 @@
 use crate::labels::Labels;
 use crate::{NsName, Str};
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// The metadata of a configuration object.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +22,17 @@ pub struct Meta {
     pub resource_version: Str,
     /// The apiserver's `generation`.
     pub generation: i64,
+    /// What the object's status says, as far as the mesh reads it.
+    pub status: Option<Arc<Status>>,
+}
+
+/// What a mesh reads of the status of ServiceEntries and WorkloadEntries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Host and address of each allocated address (ServiceEntry `status.addresses`).
+    pub addresses: Vec<(Str, Str)>,
+    /// The condition `Healthy`, where given.
+    pub healthy: Option<bool>,
 }
 
 impl Meta {

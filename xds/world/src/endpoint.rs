@@ -30,9 +30,9 @@ pub struct Locality {
 }
 
 impl Locality {
-    /// Reads `region/zone/subzone`; missing parts are empty. More than three parts: the rest belongs to the subzone.
+    /// Reads `region/zone/subzone`; missing parts are empty, parts beyond the third are left out.
     pub fn parse(text: &str) -> Self {
-        let mut parts = text.splitn(3, '/');
+        let mut parts = text.split('/');
         let mut next = || parts.next().unwrap_or_default().into();
         Self { region: next(), zone: next(), subzone: next() }
     }

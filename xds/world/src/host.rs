@@ -41,7 +41,11 @@ pub fn resolve_short_name(host: &str, namespace: &str, domain: &str) -> String {
     if host.is_empty() || host == "*" || host.contains('.') || host.parse::<std::net::IpAddr>().is_ok() {
         return host.to_owned();
     }
-    if namespace.is_empty() { format!("{host}.svc.{domain}") } else { format!("{host}.{namespace}.svc.{domain}") }
+    if namespace.is_empty() {
+        format!("{host}.svc.{domain}")
+    } else {
+        format!("{host}.{namespace}.svc.{domain}")
+    }
 }
 
 #[cfg(test)]

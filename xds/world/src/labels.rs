@@ -39,6 +39,17 @@ impl Labels {
         selector.iter().all(|(k, v)| self.get(k) == Some(v))
     }
 
+    /// These labels with more set. Nothing to set shares what is there.
+    pub fn with_all<'a>(&self, more: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut more = more.into_iter().peekable();
+        if more.peek().is_none() {
+            return self.clone();
+        }
+        let mut map = (*self.0).clone();
+        map.extend(more.map(|(k, v)| (k.into(), v.into())));
+        Self(Arc::new(map))
+    }
+
     /// These labels with `key` set to `value`.
     pub fn with(&self, key: &str, value: &str) -> Self {
         let mut map = (*self.0).clone();

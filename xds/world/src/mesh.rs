@@ -38,7 +38,8 @@ pub fn overlay(user: &Value) -> Result<MeshConfig, MeshError> {
         }
         _ => return Err(MeshError::Invalid("expected a mapping of field names to values".into())),
     }
-    let decoded = meltemi_api::object::decode::<MeshConfig>(merged).map_err(|e| MeshError::Invalid(e.to_string()))?;
+    let decoded =
+        meltemi_api::object::decode::<MeshConfig>(merged).map_err(|e| MeshError::Invalid(e.to_string()))?;
     Ok(decoded.value)
 }
 
@@ -49,7 +50,9 @@ fn lay_over(merged: &mut Value, key: &str, value: &Value) {
             for (k, v) in fields {
                 match (k.as_str(), v, merged[key].get_mut(k)) {
                     (_, Value::Null, _) => {}
-                    ("proxyMetadata", Value::Object(new), Some(Value::Object(old))) => old.extend(new.clone()),
+                    ("proxyMetadata", Value::Object(new), Some(Value::Object(old))) => {
+                        old.extend(new.clone())
+                    }
                     _ => merged[key][k] = v.clone(),
                 }
             }

@@ -85,13 +85,7 @@ impl fmt::Display for Kind {
 pub type KubeService = Config<KubeServiceBody>;
 
 /// What a Kubernetes Service says.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct KubeServiceBody {
-    /// What is wanted.
-    pub spec: k8s::ServiceSpec,
-    /// What the cluster says of it.
-    pub status: k8s::ServiceStatus,
-}
+pub type KubeServiceBody = k8s::ServiceBody;
 
 /// A Secret's payload. It never shows its content.
 #[derive(Clone, PartialEq)]
@@ -148,8 +142,8 @@ pub struct SliceEndpoint {
     pub ready: bool,
     /// Condition `serving`, where given.
     pub serving: Option<bool>,
-    /// Condition `terminating`; false where absent.
-    pub terminating: bool,
+    /// Condition `terminating`, where given.
+    pub terminating: Option<bool>,
     /// Its host name, or empty.
     pub hostname: Str,
     /// The node that it is on, or empty.

@@ -236,7 +236,9 @@ impl Proxy {
             return Err(NodeError::Missing);
         }
         let parts: Vec<&str> = node.id.split('~').collect();
-        let [kind, ip, name, dns_domain] = parts[..] else { return Err(NodeError::Malformed(node.id.clone())) };
+        let [kind, ip, name, dns_domain] = parts[..] else {
+            return Err(NodeError::Malformed(node.id.clone()));
+        };
         let kind = match kind {
             "sidecar" => ProxyType::Sidecar,
             "router" => ProxyType::Router,
@@ -252,7 +254,10 @@ impl Proxy {
                 ips.push(candidate.into());
             }
         }
-        if !metadata.instance_ips.is_empty() && ips.len() > 1 && !metadata.instance_ips.iter().any(|i| i == ip) {
+        if !metadata.instance_ips.is_empty()
+            && ips.len() > 1
+            && !metadata.instance_ips.iter().any(|i| i == ip)
+        {
             ips.pop(); // INSTANCE_IPS replaces the id's address
         }
         let Some(ip_mode) = ip_mode(&ips) else { return Err(NodeError::NoAddress(node.id.clone())) };
@@ -261,7 +266,8 @@ impl Proxy {
         } else {
             metadata.namespace.clone()
         };
-        let dns_domain = if dns_domain.is_empty() { format!("{namespace}.svc.{domain}") } else { dns_domain.to_owned() };
+        let dns_domain =
+            if dns_domain.is_empty() { format!("{namespace}.svc.{domain}") } else { dns_domain.to_owned() };
         let locality = node.locality.clone().unwrap_or_default();
         Ok(Self {
             id: node.id.as_str().into(),
@@ -379,5 +385,7 @@ fn pod_ports<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<PodPort>, D::
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    serde_json::from_str::<Option<Vec<PodPort>>>(&text).map(Option::unwrap_or_default).map_err(serde::de::Error::custom)
+    serde_json::from_str::<Option<Vec<PodPort>>>(&text)
+        .map(Option::unwrap_or_default)
+        .map_err(serde::de::Error::custom)
 }

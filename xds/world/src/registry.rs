@@ -1,11 +1,11 @@
 //! The registry: services and their endpoints, whatever object they come from.
 
-use crate::{Endpoint, NsName, Service, ServiceKey, Str};
+use crate::{Endpoint, Service, ServiceKey, Str};
 use imbl::{OrdMap, OrdSet};
 use std::sync::Arc;
 
 /// Services and endpoints, indexed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Registry {
     /// All services.
     services: OrdMap<ServiceKey, Arc<Service>>,
@@ -13,17 +13,6 @@ pub struct Registry {
     by_host: OrdMap<Str, OrdSet<Str>>,
     /// The endpoints of each service that has some.
     endpoints: OrdMap<ServiceKey, Arc<Vec<Endpoint>>>,
-    /// The services that an object (a Service or ServiceEntry, told apart by host) defines.
-    defined_by: OrdMap<(Origin, NsName), OrdSet<ServiceKey>>,
-}
-
-/// The kind of object that defines a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Origin {
-    /// A Kubernetes Service.
-    Service,
-    /// A ServiceEntry.
-    ServiceEntry,
 }
 
 impl Registry {
@@ -72,19 +61,6 @@ impl Registry {
     /// Whether there are no services.
     pub fn is_empty(&self) -> bool {
         self.services.is_empty()
-    }
-
-    /// The keys of the services that the object `id` defines.
-    pub(crate) fn defined_by(&self, origin: Origin, id: &NsName) -> Vec<ServiceKey> {
-        self.defined_by.get(&(origin, id.clone())).into_iter().flatten().cloned().collect()
-    }
-
-    pub(crate) fn set_defined_by(&mut self, origin: Origin, id: &NsName, keys: OrdSet<ServiceKey>) {
-        if keys.is_empty() {
-            self.defined_by.remove(&(origin, id.clone()));
-        } else {
-            self.defined_by.insert((origin, id.clone()), keys);
-        }
     }
 
     /// Puts, changes or removes a service. Returns whether anything differs.

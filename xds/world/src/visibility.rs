@@ -15,7 +15,7 @@ pub enum Visibility {
 impl Visibility {
     /// Reads the entries of an `exportTo`; `own` is the object's namespace. `None` where the list is empty.
     pub fn parse<S: AsRef<str>>(entries: impl IntoIterator<Item = S>, own: &str) -> Option<Self> {
-        let (mut any, mut spaces) = (false, BTreeSet::new());
+        let (mut any, mut nobody, mut spaces) = (false, false, BTreeSet::new());
         for entry in entries {
             any = true;
             match entry.as_ref().trim() {
@@ -23,11 +23,14 @@ impl Visibility {
                 "." => {
                     spaces.insert(own.into());
                 }
-                "~" => {}
+                "~" => nobody = true,
                 namespace => {
                     spaces.insert(namespace.into());
                 }
             }
+        }
+        if nobody {
+            spaces.clear(); // `~` beside other namespaces hides the object from those too, as in Istio
         }
         any.then_some(Self::Namespaces(spaces))
     }

@@ -42,6 +42,28 @@ pub struct Pod {
     pub subdomain: Str,
 }
 
+impl Pod {
+    /// The key of the Pod.
+    pub fn key(&self) -> crate::NsName {
+        crate::NsName { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+
+    /// The primary address, empty where it has none yet.
+    pub fn ip(&self) -> &str {
+        self.ips.first().map_or("", |ip| &**ip)
+    }
+
+    /// Whether its containers have ended for good.
+    pub fn is_finished(&self) -> bool {
+        matches!(&*self.phase, "Succeeded" | "Failed")
+    }
+
+    /// Whether it may serve as an endpoint: it has an address, is ready, and neither finished nor being deleted.
+    pub fn is_serving(&self) -> bool {
+        self.ready && !self.ips.is_empty() && !self.terminating && !self.is_finished()
+    }
+}
+
 /// A port that a container declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerPort {
