@@ -3,12 +3,14 @@
 //! Each part is rebuilt only when an object of the kinds that it reads has changed; otherwise the next index shares
 //! it with the one before.
 
+pub mod authn;
 pub mod destination_rules;
 pub mod gateways;
 pub mod services;
 pub mod sidecars;
 pub mod virtual_services;
 
+use authn::PeerAuthentications;
 use destination_rules::DestinationRules;
 use gateways::Gateways;
 use meltemi_world::{ChangeSet, Kind, Snapshot};
@@ -26,6 +28,8 @@ pub struct Index {
     pub virtual_services: Arc<VirtualServices>,
     /// DestinationRules by host and by who may see them, merged.
     pub destination_rules: Arc<DestinationRules>,
+    /// PeerAuthentications by namespace and workload.
+    pub peer_authentications: Arc<PeerAuthentications>,
     /// Sidecar resources by namespace, in order of precedence.
     pub sidecars: Arc<Sidecars>,
     /// Gateways in order of age.
@@ -39,6 +43,7 @@ impl Index {
             services: Arc::new(Services::build(snapshot)),
             virtual_services: Arc::new(VirtualServices::build(snapshot)),
             destination_rules: Arc::new(DestinationRules::build(snapshot)),
+            peer_authentications: Arc::new(PeerAuthentications::build(snapshot)),
             sidecars: Arc::new(Sidecars::build(snapshot)),
             gateways: Arc::new(Gateways::build(snapshot)),
         }
@@ -58,6 +63,9 @@ impl Index {
         }
         if changes.has(Kind::DestinationRule) {
             next.destination_rules = Arc::new(DestinationRules::build(snapshot));
+        }
+        if changes.has(Kind::PeerAuthentication) {
+            next.peer_authentications = Arc::new(PeerAuthentications::build(snapshot));
         }
         if changes.has(Kind::Sidecar) {
             next.sidecars = Arc::new(Sidecars::build(snapshot));
