@@ -3,7 +3,7 @@
 use crate::gateway::MergedGateway;
 use crate::{Index, Scope};
 use meltemi_world::registry::ServiceTarget;
-use meltemi_world::{Proxy, Service, ServiceKey, Snapshot, Str};
+use meltemi_world::{Proxy, Service, Snapshot, Str};
 
 /// Everything that a translation may read.
 #[derive(Clone, Copy)]
@@ -39,19 +39,49 @@ impl<'a> Cx<'a> {
     }
 
     /// The SPIFFE IDs that the workloads of a service may have: those of its endpoints and those that it names
-    /// itself, ordered, without repetition.
+    /// itself, in each of the mesh's trust domains, ordered, without repetition. Source: Istio
+    /// `PushContext.addServiceAccounts`.
     pub fn service_accounts(&self, service: &Service) -> Vec<Str> {
-        let mut accounts: Vec<Str> = self
-            .snapshot
-            .registry
-            .endpoints(&ServiceKey::new(service.namespace.clone(), service.hostname.clone()))
-            .iter()
-            .map(|e| e.workload.service_account.clone())
-            .chain(service.service_accounts.iter().cloned())
-            .filter(|a| !a.is_empty())
-            .collect();
+        let endpoints = self.snapshot.registry.endpoints(&service.key());
+        let of_endpoints = endpoints.iter().map(|e| &e.workload.service_account);
+        let mut accounts: Vec<Str> =
+            of_endpoints.chain(&service.service_accounts).filter(|a| !a.is_empty()).cloned().collect();
         accounts.sort_unstable();
         accounts.dedup();
+        let aliases = &self.snapshot.mesh.trust_domain_aliases;
+        if !aliases.is_empty() {
+            let more: Vec<Str> = accounts.iter().flat_map(|a| in_trust_domains(a, aliases)).collect();
+            accounts.extend(more);
+            accounts.sort_unstable();
+            accounts.dedup();
+        }
         accounts
+    }
+}
+
+/// An identity in other trust domains; nothing for what is no SPIFFE ID of a service account.
+fn in_trust_domains(identity: &str, domains: &[String]) -> Vec<Str> {
+    let Some(rest) = identity.strip_prefix("spiffe://") else { return Vec::new() };
+    let parts: Vec<&str> = rest.split('/').collect();
+    match parts[..] {
+        [_, "ns", namespace, "sa", account] => {
+            domains.iter().map(|d| format!("spiffe://{d}/ns/{namespace}/sa/{account}").into()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_are_repeated_in_other_trust_domains() {
+        let of = |id| {
+            in_trust_domains(id, &["old".to_owned()]).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(of("spiffe://td/ns/a/sa/b"), ["spiffe://old/ns/a/sa/b"]);
+        assert!(of("www.example.com").is_empty());
+        assert!(of("spiffe://td/workload/b").is_empty());
     }
 }

@@ -16,8 +16,10 @@ pub mod listener;
 pub mod names;
 pub mod route;
 pub mod scope;
+pub mod sds;
 pub mod security;
 pub mod telemetry;
+pub mod traffic_policy;
 pub mod wire;
 
 pub use cx::Cx;

@@ -3,7 +3,9 @@
 //! The narrowest policy that says something wins; of several in one place, the oldest.
 //! Source: Istio `pilot/pkg/model/authentication.go`, `pilot/pkg/security/authn` (`ComposePeerAuthentication`).
 
-use meltemi_api::istio::security::v1beta1::{PeerAuthentication, peer_authentication::MutualTls, peer_authentication::mutual_tls};
+use meltemi_api::istio::security::v1beta1::{
+    PeerAuthentication, peer_authentication::MutualTls, peer_authentication::mutual_tls,
+};
 use meltemi_world::labels::Labels;
 use meltemi_world::{Config, Snapshot, Str};
 use std::collections::BTreeMap;
@@ -79,7 +81,9 @@ impl PeerAuthentications {
         let mesh = out.by_namespace.get(out.root.as_str()).and_then(|p| whole(p));
         out.mesh = mesh.map(|mode| mode.unwrap_or(MtlsMode::Permissive));
         let inherited = out.mesh.unwrap_or(MtlsMode::Permissive);
-        for (namespace, policies) in out.by_namespace.iter().filter(|(namespace, _)| ***namespace != *out.root) {
+        for (namespace, policies) in
+            out.by_namespace.iter().filter(|(namespace, _)| ***namespace != *out.root)
+        {
             if let Some(mode) = whole(policies) {
                 out.namespaces.insert(namespace.clone(), mode.unwrap_or(inherited));
             }
@@ -97,11 +101,15 @@ impl PeerAuthentications {
         let own = self.by_namespace.get(namespace).map_or(&[][..], Vec::as_slice);
         let mut mode = self.of_namespace(namespace).unwrap_or(MtlsMode::Permissive);
         // A policy with a selector in the root namespace selects no workload, not even there.
-        let workload = own.iter().filter(|_| namespace != self.root).find(|p| selects(p) && matches(p, labels));
+        let workload =
+            own.iter().filter(|_| namespace != self.root).find(|p| selects(p) && matches(p, labels));
         let Some(policy) = workload else { return WorkloadMtls { mode, ports: BTreeMap::new() } };
         mode = MtlsMode::of(policy.spec.mtls.as_ref()).unwrap_or(mode);
         let ports = &policy.spec.port_level_mtls;
-        WorkloadMtls { mode, ports: ports.iter().map(|(p, m)| (*p, MtlsMode::of(Some(m)).unwrap_or(mode))).collect() }
+        WorkloadMtls {
+            mode,
+            ports: ports.iter().map(|(p, m)| (*p, MtlsMode::of(Some(m)).unwrap_or(mode))).collect(),
+        }
     }
 }
 
@@ -124,7 +132,8 @@ mod tests {
 
     fn policy(namespace: &str, name: &str, app: Option<&str>, mode: Mode) -> Config<PeerAuthentication> {
         let meta = Meta { name: name.into(), namespace: namespace.into(), ..Default::default() };
-        let selector = app.map(|app| WorkloadSelector { match_labels: [("app".to_owned(), app.to_owned())].into() });
+        let selector =
+            app.map(|app| WorkloadSelector { match_labels: [("app".to_owned(), app.to_owned())].into() });
         let mtls = Some(MutualTls { mode: mode as i32 });
         Config { meta, spec: PeerAuthentication { selector, mtls, ..Default::default() } }
     }
@@ -153,13 +162,19 @@ mod tests {
         assert_eq!(index.of_namespace("other"), Some(MtlsMode::Disable));
         let labels: Labels = [("app", "a")].into_iter().collect();
         let of = index.of_workload("ns", &labels);
-        assert_eq!((of.of_port(80), of.of_port(81), of.of_port(82)), (MtlsMode::Disable, MtlsMode::Strict, MtlsMode::Strict));
+        assert_eq!(
+            (of.of_port(80), of.of_port(81), of.of_port(82)),
+            (MtlsMode::Disable, MtlsMode::Strict, MtlsMode::Strict)
+        );
     }
 
     #[test]
     fn without_policies_nothing_is_known_of_a_namespace() {
         let index = index(vec![policy("istio-system", "w", Some("a"), Mode::Strict)]);
         assert_eq!(index.of_namespace("ns"), None);
-        assert_eq!(index.of_workload("istio-system", &[("app", "a")].into_iter().collect()).mode, MtlsMode::Permissive);
+        assert_eq!(
+            index.of_workload("istio-system", &[("app", "a")].into_iter().collect()).mode,
+            MtlsMode::Permissive
+        );
     }
 }

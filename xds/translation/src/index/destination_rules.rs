@@ -50,7 +50,8 @@ impl DestinationRules {
     /// Arranges the snapshot's DestinationRules. Source: Istio `PushContext.setDestinationRules`.
     pub fn build(snapshot: &Snapshot) -> Self {
         let enhanced = snapshot.settings.features.enhanced_rule_merge;
-        let private_by_default = snapshot.mesh.default_destination_rule_export_to.iter().any(|e| e == PRIVATE);
+        let private_by_default =
+            snapshot.mesh.default_destination_rule_export_to.iter().any(|e| e == PRIVATE);
         let mut all: Vec<_> = snapshot.destination_rules.values().collect();
         all.sort_by(|a, b| precedence(a, b));
         let mut out = Self { root: snapshot.root_namespace().to_owned(), ..Self::default() };
@@ -256,7 +257,10 @@ mod tests {
 
     #[test]
     fn rules_with_other_audiences_stay_apart() {
-        let got = merged(vec![exported(rule("a", "h", &["v1"]), &["x"]), exported(rule("b", "h", &["v2"]), &["y"])]);
+        let got = merged(vec![
+            exported(rule("a", "h", &["v1"]), &["x"]),
+            exported(rule("b", "h", &["v2"]), &["y"]),
+        ]);
         assert_eq!(got.len(), 2);
     }
 
