@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod cx;
 pub mod endpoint;
 pub mod gateway;
+pub mod host_map;
 pub mod index;
 pub mod listener;
 pub mod names;

@@ -3,6 +3,7 @@
 //! A client looks in its own namespace first, then in the service's, then in the root namespace; in each, the most
 //! specific host wins. Rules of one host and namespace become one rule where their `exportTo` allows.
 
+use crate::host_map::HostMap;
 use meltemi_api::istio::networking::v1alpha3::{DestinationRule, TrafficPolicy};
 use meltemi_world::{Config, NsName, Service, Snapshot, Str, host};
 use std::cmp::Ordering;
@@ -41,10 +42,7 @@ pub struct DestinationRules {
 
 /// Rules by host.
 #[derive(Clone, Debug, Default)]
-struct Pool {
-    exact: BTreeMap<String, Vec<Arc<MergedRule>>>,
-    wildcard: BTreeMap<String, Vec<Arc<MergedRule>>>,
-}
+struct Pool(HostMap<Vec<Arc<MergedRule>>>);
 
 impl DestinationRules {
     /// Arranges the snapshot's DestinationRules. Source: Istio `PushContext.setDestinationRules`.
@@ -77,8 +75,8 @@ impl DestinationRules {
     pub fn for_service(&self, namespace: &str, service: &Service) -> Vec<Arc<MergedRule>> {
         // The root namespace's rules are meant for everybody, so its gateways prefer those of the service's owner.
         let own = if namespace == self.root { Some(&self.root_private) } else { self.local.get(namespace) };
-        if let Some(rules) = own.and_then(|pool| pool.most_specific(&service.hostname)) {
-            return rules.to_vec();
+        if let Some(rules) = own.and_then(|pool| pool.0.most_specific(&service.hostname)) {
+            return rules.clone();
         }
         [&*service.namespace, self.root.as_str()]
             .into_iter()
@@ -88,8 +86,8 @@ impl DestinationRules {
     }
 
     fn exported_by(&self, owner: &str, client: &str, hostname: &str) -> Vec<Arc<MergedRule>> {
-        let rules = self.exported.get(owner).and_then(|pool| pool.most_specific(hostname));
-        rules.unwrap_or_default().iter().filter(|r| r.is_exported_to(client)).cloned().collect()
+        let rules = self.exported.get(owner).and_then(|pool| pool.0.most_specific(hostname));
+        rules.into_iter().flatten().filter(|r| r.is_exported_to(client)).cloned().collect()
     }
 }
 
@@ -100,26 +98,10 @@ fn precedence(a: &Config<DestinationRule>, b: &Config<DestinationRule>) -> Order
 }
 
 impl Pool {
-    fn of(&mut self, hostname: &str) -> &mut BTreeMap<String, Vec<Arc<MergedRule>>> {
-        if host::is_wildcard(hostname) { &mut self.wildcard } else { &mut self.exact }
-    }
-
-    /// The rules of the most specific host that covers `hostname`. Source: Istio `MostSpecificHostMatch`.
-    fn most_specific(&self, hostname: &str) -> Option<&[Arc<MergedRule>]> {
-        let wildcard = host::is_wildcard(hostname);
-        let same = if wildcard { self.wildcard.get(hostname) } else { self.exact.get(hostname) };
-        if let Some(rules) = same {
-            return Some(rules);
-        }
-        let needle = if wildcard { &hostname[1..] } else { hostname };
-        let covering = self.wildcard.iter().filter(|(h, _)| needle.ends_with(&h[1..]));
-        covering.min_by(|a, b| host::by_specificity(a.0, b.0)).map(|(_, rules)| rules.as_slice())
-    }
-
     /// Adds a rule: into those of its host that it may be merged with, or beside them.
     /// Source: Istio `PushContext.mergeDestinationRule`.
     fn merge(&mut self, rule: MergedRule, enhanced: bool) {
-        let known = self.of(&rule.rule.spec.host).entry(rule.rule.spec.host.clone()).or_default();
+        let known = self.0.or_default(&rule.rule.spec.host);
         let mut separate = true;
         for old in known.iter_mut() {
             let old = Arc::make_mut(old);
@@ -245,42 +227,30 @@ mod tests {
     fn merged(rules: Vec<MergedRule>) -> Vec<(usize, Vec<String>)> {
         let mut pool = Pool::default();
         rules.into_iter().for_each(|r| pool.merge(r, true));
-        let all = pool.exact.values().flatten();
+        let all = pool.0.most_specific("h.example").into_iter().flatten();
         all.map(|r| (r.from.len(), r.rule.spec.subsets.iter().map(|s| s.name.clone()).collect())).collect()
     }
 
     #[test]
     fn rules_of_one_host_become_one() {
-        let got = merged(vec![rule("a", "h", &["v1"]), rule("b", "h", &["v1", "v2"])]);
+        let got = merged(vec![rule("a", "h.example", &["v1"]), rule("b", "h.example", &["v1", "v2"])]);
         assert_eq!(got, [(2, vec!["v1".to_owned(), "v2".to_owned()])]);
     }
 
     #[test]
     fn rules_with_other_audiences_stay_apart() {
         let got = merged(vec![
-            exported(rule("a", "h", &["v1"]), &["x"]),
-            exported(rule("b", "h", &["v2"]), &["y"]),
+            exported(rule("a", "h.example", &["v1"]), &["x"]),
+            exported(rule("b", "h.example", &["v2"]), &["y"]),
         ]);
         assert_eq!(got.len(), 2);
     }
 
     #[test]
     fn rules_that_select_other_workloads_stay_apart() {
-        let plain = rule("a", "h", &["v1"]);
-        let got = merged(vec![selecting(&plain, "a"), selecting(&plain, "b"), rule("c", "h", &["v2"])]);
+        let plain = rule("a", "h.example", &["v1"]);
+        let got =
+            merged(vec![selecting(&plain, "a"), selecting(&plain, "b"), rule("c", "h.example", &["v2"])]);
         assert_eq!(got.iter().map(|g| g.0).collect::<Vec<_>>(), [1, 1, 1]);
-    }
-
-    #[test]
-    fn the_longest_wildcard_wins_and_an_equal_host_before_it() {
-        let mut pool = Pool::default();
-        for host in ["*.com", "*.example.com", "a.example.com"] {
-            pool.merge(rule(host, host, &[]), true);
-        }
-        let of = |host: &str| pool.most_specific(host).map(|r| r[0].rule.spec.host.clone());
-        assert_eq!(of("a.example.com").as_deref(), Some("a.example.com"));
-        assert_eq!(of("b.example.com").as_deref(), Some("*.example.com"));
-        assert_eq!(of("*.b.com").as_deref(), Some("*.com"));
-        assert_eq!(of("a.org"), None);
     }
 }

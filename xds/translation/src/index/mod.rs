@@ -4,16 +4,20 @@
 //! it with the one before.
 
 pub mod authn;
+pub mod cluster_local;
 pub mod destination_rules;
 pub mod gateways;
+pub mod networks;
 pub mod services;
 pub mod sidecars;
 pub mod virtual_services;
 
 use authn::PeerAuthentications;
+use cluster_local::ClusterLocal;
 use destination_rules::DestinationRules;
 use gateways::Gateways;
 use meltemi_world::{ChangeSet, Kind, Snapshot};
+use networks::Networks;
 use services::Services;
 use sidecars::Sidecars;
 use std::sync::Arc;
@@ -30,6 +34,10 @@ pub struct Index {
     pub destination_rules: Arc<DestinationRules>,
     /// PeerAuthentications by namespace and workload.
     pub peer_authentications: Arc<PeerAuthentications>,
+    /// Gateways between networks.
+    pub networks: Arc<Networks>,
+    /// Hosts that only proxies of their own cluster reach.
+    pub cluster_local: Arc<ClusterLocal>,
     /// Sidecar resources by namespace, in order of precedence.
     pub sidecars: Arc<Sidecars>,
     /// Gateways in order of age.
@@ -44,6 +52,8 @@ impl Index {
             virtual_services: Arc::new(VirtualServices::build(snapshot)),
             destination_rules: Arc::new(DestinationRules::build(snapshot)),
             peer_authentications: Arc::new(PeerAuthentications::build(snapshot)),
+            networks: Arc::new(Networks::build(snapshot)),
+            cluster_local: Arc::new(ClusterLocal::build(snapshot)),
             sidecars: Arc::new(Sidecars::build(snapshot)),
             gateways: Arc::new(Gateways::build(snapshot)),
         }
@@ -57,6 +67,7 @@ impl Index {
         let mut next = self.clone();
         if !changes.services.is_empty() {
             next.services = Arc::new(Services::build(snapshot));
+            next.networks = Arc::new(Networks::build(snapshot));
         }
         if changes.has(Kind::VirtualService) {
             next.virtual_services = Arc::new(VirtualServices::build(snapshot));
