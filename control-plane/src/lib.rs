@@ -1,1 +1,3 @@
 //! The control plane's sources, servers and wiring.
+
+pub mod config;
