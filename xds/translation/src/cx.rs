@@ -38,6 +38,11 @@ impl<'a> Cx<'a> {
         &self.snapshot.mesh
     }
 
+    /// The proxy's own configuration: as it was started with, else the mesh's default.
+    pub fn proxy_config(&self) -> Option<&'a meltemi_api::istio::mesh::v1alpha1::ProxyConfig> {
+        self.proxy.metadata.proxy_config.as_deref().or(self.snapshot.mesh.default_config.as_ref())
+    }
+
     /// The SPIFFE IDs that the workloads of a service may have: those of its endpoints and those that it names
     /// itself, in each of the mesh's trust domains, ordered, without repetition. Source: Istio
     /// `PushContext.addServiceAccounts`.

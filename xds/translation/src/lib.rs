@@ -7,6 +7,7 @@
 //!
 //! **Invariant:** no IO, no clock, no randomness, no global state. Equal input gives equal bytes.
 
+pub mod address;
 pub mod cluster;
 pub mod cx;
 pub mod endpoint;
@@ -15,6 +16,7 @@ pub mod host_map;
 pub mod index;
 pub mod listener;
 pub mod names;
+pub mod proxy_headers;
 pub mod route;
 pub mod scope;
 pub mod sds;

@@ -1,7 +1,11 @@
 //! Small builders for Envoy's messages, so that a translation reads like the configuration it makes.
 
 use meltemi_api::envoy::config::core::v3::{self as core, address, config_source, socket_address};
-use meltemi_api::wkt::Any;
+use meltemi_api::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern};
+use meltemi_api::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
+use meltemi_api::istio::networking::v1alpha3::{StringMatch, string_match::MatchType};
+use meltemi_api::wkt::{Any, json_to_struct};
+use meltemi_world::Meta;
 use prost::{Message, Name};
 
 /// A TCP socket address.
@@ -43,4 +47,45 @@ pub fn ads() -> core::ConfigSource {
 /// Packs a message into an `Any`.
 pub fn any<M: Message + Name>(message: &M) -> Any {
     Any::pack(message)
+}
+
+/// A regular expression.
+pub fn regex(regex: &str) -> RegexMatcher {
+    RegexMatcher { regex: regex.to_owned(), ..Default::default() }
+}
+
+/// Matches one text exactly.
+pub fn exact(text: &str) -> StringMatcher {
+    StringMatcher { match_pattern: Some(MatchPattern::Exact(text.to_owned())), ..Default::default() }
+}
+
+/// Envoy's matcher for Istio's; `None` for one that says nothing. Source: Istio `ConvertToEnvoyMatch`.
+pub fn string_matcher(text: &StringMatch) -> Option<StringMatcher> {
+    let pattern = match text.match_type.as_ref()? {
+        MatchType::Exact(text) => MatchPattern::Exact(text.clone()),
+        MatchType::Prefix(text) => MatchPattern::Prefix(text.clone()),
+        MatchType::Regex(text) => MatchPattern::SafeRegex(regex(text)),
+    };
+    Some(StringMatcher { match_pattern: Some(pattern), ..Default::default() })
+}
+
+/// Whole per cent.
+pub fn percent(value: u32) -> FractionalPercent {
+    FractionalPercent { numerator: value, denominator: DenominatorType::Hundred as i32 }
+}
+
+/// Per cent with up to four decimals; more are cut off.
+pub fn fraction(value: f64) -> FractionalPercent {
+    FractionalPercent { numerator: (value * 10_000.0) as u32, denominator: DenominatorType::Million as i32 }
+}
+
+/// Metadata that names the object that a resource was made from; `kind` in kebab case (`virtual-service`). istioctl
+/// and Kiali read it. Source: Istio `BuildConfigInfoMetadata`.
+pub fn config_metadata(kind: &str, meta: &Meta) -> core::Metadata {
+    let path = format!("/apis/networking.istio.io/v1/namespaces/{}/{kind}/{}", meta.namespace, meta.name);
+    let fields = serde_json::Map::from_iter([("config".to_owned(), path.into())]);
+    core::Metadata {
+        filter_metadata: [("istio".to_owned(), json_to_struct(&fields))].into(),
+        ..Default::default()
+    }
 }

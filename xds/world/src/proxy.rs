@@ -5,10 +5,12 @@
 use crate::labels::Labels;
 use crate::{Locality, Str};
 use meltemi_api::envoy::config::core::v3::Node;
+use meltemi_api::istio::mesh::v1alpha1::ProxyConfig;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Why a node cannot be served.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -149,8 +151,8 @@ pub struct Metadata {
     pub outbound_listener_exact_balance: bool,
     #[serde(deserialize_with = "string_bool")]
     pub metadata_discovery: bool,
-    /// ProxyConfig as the proxy was started with it, in proto3 JSON.
-    pub proxy_config: Option<Value>,
+    /// ProxyConfig as the proxy was started with it; the mesh's default applies where it is missing.
+    pub proxy_config: Option<Arc<ProxyConfig>>,
     /// `credential: "true"`: an external SDS server is at hand.
     #[serde(rename = "credential")]
     pub credential: String,
