@@ -1,4 +1,1 @@
 //! The control plane's sources, servers and wiring.
-
-pub mod config;
-pub mod sources;

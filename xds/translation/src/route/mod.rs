@@ -1,1 +1,42 @@
 //! RDS: route configurations of sidecars and gateways.
+//!
+//! Source: Istio `pilot/pkg/networking/core/httproute.go`, `gateway.go` and `route/route.go`.
+
+mod default;
+mod domains;
+mod gateway;
+mod hash;
+mod http;
+mod inbound;
+mod retry;
+mod session;
+mod sidecar;
+
+use crate::Cx;
+use meltemi_api::envoy::config::route::v3::{RouteAction, RouteConfiguration};
+use meltemi_api::wkt;
+
+pub use gateway::gateway_route;
+pub use inbound::{Inbound, inbound};
+pub use sidecar::sidecar_route;
+
+/// How large the body of a direct response may be, in bytes; Envoy's own limit is 4 KiB.
+const MAX_DIRECT_RESPONSE: u32 = 1024 * 1024;
+
+/// The RouteConfiguration of a name; one without virtual hosts where nothing is known under the name.
+pub fn route(cx: &Cx<'_>, name: &str) -> Option<RouteConfiguration> {
+    if cx.proxy.is_router() { gateway_route(cx, name) } else { sidecar_route(cx, name) }
+}
+
+/// What is served for a name that means nothing (any more): Envoy must not wait for it.
+fn empty(name: &str) -> RouteConfiguration {
+    RouteConfiguration { name: name.to_owned(), validate_clusters: Some(false), ..Default::default() }
+}
+
+/// Sets a route's timeout; without one it is off, where Envoy's default would be 15 s.
+#[allow(deprecated)] // Istio bounds grpc-timeout by `max_grpc_timeout`
+fn set_timeout(action: &mut RouteAction, timeout: Option<&wkt::Duration>) {
+    let timeout = timeout.map_or(wkt::seconds(0), wkt::to_prost_duration);
+    action.timeout = Some(timeout);
+    action.max_grpc_timeout = Some(timeout);
+}
