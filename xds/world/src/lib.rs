@@ -21,6 +21,7 @@ pub mod proxy;
 pub mod registry;
 pub mod service;
 pub mod snapshot;
+mod targets;
 pub mod visibility;
 pub mod workload;
 mod world;

@@ -137,6 +137,9 @@ pub struct Service {
     pub external_ports: BTreeMap<u32, u32>,
     /// ExternalName Services whose target is this one.
     pub aliases: Vec<ServiceKey>,
+    /// For ServiceEntries found by DNS: connect to whichever of a host's addresses answers first (annotation
+    /// `istio.io/connect-strategy: RACE_FIRST_TCP_CONNECT`).
+    pub races_addresses: bool,
     /// For `Resolution::Passthrough` ServiceEntries: service port to target port, where they differ.
     pub passthrough_target_ports: BTreeMap<u32, u32>,
 }

@@ -53,6 +53,15 @@ impl Pod {
         self.ips.first().map_or("", |ip| &**ip)
     }
 
+    /// Its host name within its headless Service, and that Service; both empty where it names none.
+    pub fn dns_name(&self) -> (Str, Str) {
+        match (self.subdomain.is_empty(), self.hostname.is_empty()) {
+            (true, _) => ("".into(), "".into()),
+            (false, true) => (self.name.clone(), self.subdomain.clone()),
+            (false, false) => (self.hostname.clone(), self.subdomain.clone()),
+        }
+    }
+
     /// Whether its containers have ended for good.
     pub fn is_finished(&self) -> bool {
         matches!(&*self.phase, "Succeeded" | "Failed")

@@ -89,12 +89,8 @@ fn owner(
         }
         addresses = pod.ips.clone();
     }
-    let hostname = match (pod.subdomain.is_empty(), pod.hostname.is_empty()) {
-        (true, _) => "".into(),
-        (false, true) => pod.name.clone(),
-        (false, false) => pod.hostname.clone(),
-    };
-    Some((addresses, Owner { workload, hostname, subdomain: pod.subdomain.clone() }))
+    let (hostname, subdomain) = pod.dns_name();
+    Some((addresses, Owner { workload, hostname, subdomain }))
 }
 
 fn health(endpoint: &SliceEndpoint, drains: bool) -> Health {

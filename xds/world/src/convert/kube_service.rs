@@ -81,6 +81,7 @@ pub fn service(mesh: &Mesh<'_>, kube: &KubeService, namespace: Option<&Namespace
         external_addresses: external_addresses(&kube.spec),
         external_ports: node_ports.unwrap_or_default(),
         aliases: Vec::new(),
+        races_addresses: false,
         passthrough_target_ports: BTreeMap::new(),
     }
 }

@@ -7,7 +7,9 @@ pub mod kube_endpoints;
 pub mod kube_service;
 pub mod network;
 pub mod project;
+pub mod service_entry;
 pub mod topology;
+pub mod workload_entry;
 
 pub use network::Networks;
 

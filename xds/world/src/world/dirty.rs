@@ -20,6 +20,8 @@ pub(super) struct Dirty {
     pub(super) namespaces: BTreeSet<Str>,
     /// Pods that changed, as they were before.
     pub(super) pods: BTreeMap<NsName, Option<Arc<Pod>>>,
+    /// WorkloadEntries that changed.
+    pub(super) instances: BTreeSet<NsName>,
     /// Pods whose surroundings changed.
     pub(super) moved: BTreeSet<NsName>,
 }

@@ -1,14 +1,16 @@
 //! What depends on what: reverse look-ups, so that a change costs what it touches.
 
 use crate::convert::kube_endpoints::Pods;
-use crate::convert::kube_service;
+use crate::convert::{kube_service, service_entry};
 use crate::endpoint::EndpointWorkload;
+use crate::labels::Labels;
 use crate::object::Slice;
 use crate::snapshot::Snapshot;
 use crate::workload::Pod;
-use crate::{NsName, ServiceKey, Str};
+use crate::{Config, NsName, ServiceKey, Str};
+use meltemi_api::istio::networking::v1alpha3::ServiceEntry;
 use rustc_hash::FxHashMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -61,8 +63,10 @@ pub(super) struct Index {
     pub(super) aliases_of: Multi<Str, ServiceKey>,
     /// Gateways that are reached by node ports.
     pub(super) node_port_gateways: BTreeSet<NsName>,
-    /// What the endpoints of a Pod have in common.
-    pub(super) workloads: FxHashMap<NsName, Arc<EndpointWorkload>>,
+    /// The names of the ServiceEntries that define a service; they are of the service's namespace.
+    pub(super) entries: Multi<ServiceKey, Str>,
+    /// The ServiceEntries of each namespace that select workloads, with the labels that they ask for.
+    pub(super) selectors: FxHashMap<Str, BTreeMap<Str, Labels>>,
 }
 
 impl Index {
@@ -79,6 +83,34 @@ impl Index {
                 set(&mut self.slices_at, &NsName::new(namespace.clone(), address.clone()), it(), there);
             }
         }
+    }
+
+    /// Notes that a ServiceEntry is there, or no longer.
+    pub(super) fn entry(&mut self, entry: &Config<ServiceEntry>, there: bool) {
+        let (namespace, name) = (&entry.meta.namespace, &entry.meta.name);
+        for key in service_entry::keys(entry) {
+            set(&mut self.entries, &key, name.clone(), there);
+        }
+        let of_namespace = self.selectors.entry(namespace.clone()).or_default();
+        match service_entry::selector(entry).filter(|_| there) {
+            Some(selector) => drop(of_namespace.insert(name.clone(), selector)),
+            None => drop(of_namespace.remove(name)),
+        }
+        if of_namespace.is_empty() {
+            self.selectors.remove(namespace);
+        }
+    }
+
+    /// The ServiceEntries of a namespace that select workloads with these labels.
+    pub(super) fn selecting<'a>(
+        &'a self,
+        namespace: &Str,
+        labels: &'a Labels,
+    ) -> impl Iterator<Item = NsName> + 'a {
+        let namespace = namespace.clone();
+        let of_namespace = self.selectors.get(&namespace).into_iter().flatten();
+        let matching = of_namespace.filter(|(_, selector)| labels.contains_all(selector));
+        matching.map(move |(name, _)| NsName { namespace: namespace.clone(), name: name.clone() })
     }
 
     /// Notes that a Pod is there, or no longer.
@@ -140,7 +172,7 @@ impl KnownPods<'_> {
     fn get(&self, id: &NsName) -> Option<(&Arc<Pod>, Arc<EndpointWorkload>)> {
         // istiod's watch leaves failed Pods out.
         let pod = self.snapshot.pods.get(id).filter(|p| &*p.phase != "Failed")?;
-        Some((pod, self.index.workloads.get(id)?.clone()))
+        Some((pod, self.snapshot.registry.pod(id)?.clone()))
     }
 }
 

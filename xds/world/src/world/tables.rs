@@ -3,12 +3,13 @@
 use super::dirty::Dirty;
 use super::index::Index;
 use crate::config::Meta;
-use crate::convert::kube_service;
+use crate::convert::{kube_service, service_entry};
 use crate::object::{KubeService, Slice};
 use crate::snapshot::Snapshot;
 use crate::workload::{Namespace, Node, Pod};
 use crate::{Config, Kind, NsName, Object, Str};
 use imbl::OrdMap;
+use meltemi_api::istio::networking::v1alpha3::ServiceEntry;
 use std::sync::Arc;
 
 /// All objects in the tables of a snapshot.
@@ -60,8 +61,11 @@ impl Index {
             Kind::Pod => self.put_pod(next, dirty, name, only!(Pod)),
             Kind::Service => self.kube_service(next, dirty, name, only!(Service)),
             Kind::EndpointSlice => self.put_slice(next, dirty, name, only!(EndpointSlice)),
-            Kind::ServiceEntry => plain!(service_entries, ServiceEntry),
-            Kind::WorkloadEntry => plain!(workload_entries, WorkloadEntry),
+            Kind::ServiceEntry => self.service_entry(next, dirty, name, only!(ServiceEntry)),
+            Kind::WorkloadEntry => {
+                dirty.instances.insert(name.clone());
+                plain!(workload_entries, WorkloadEntry)
+            }
             Kind::Secret => plain!(secrets, Secret),
             Kind::ConfigMap => plain!(config_maps, ConfigMap),
             Kind::VirtualService => plain!(virtual_services, VirtualService),
@@ -140,6 +144,23 @@ impl Index {
             self.node_port_gateways.remove(name);
         }
         dirty.services.insert(key);
+        true
+    }
+
+    fn service_entry(
+        &mut self,
+        next: &mut Snapshot,
+        dirty: &mut Dirty,
+        name: &NsName,
+        new: Option<Arc<Config<ServiceEntry>>>,
+    ) -> bool {
+        let Some(old) = swap(&mut next.service_entries, name, new.clone(), same_config) else { return false };
+        for (entry, there) in [(&old, false), (&new, true)] {
+            if let Some(entry) = entry {
+                self.entry(entry, there);
+                dirty.services.extend(service_entry::keys(entry));
+            }
+        }
         true
     }
 
