@@ -2,7 +2,8 @@
 //!
 //! - a real etcd and kube-apiserver ([`apiserver`]), and what it takes to fill them with YAML ([`objects`]);
 //! - network namespaces as pods ([`netns`]) with Istio's interception rules ([`interception`]);
-//! - stock Envoys in them ([`envoy`], [`bootstrap`]), and workloads of our own ([`app`], [`client`]);
+//! - stock Envoys in them ([`envoy`], [`bootstrap`]) with their certificates ([`sds`]), and workloads of our own ([`app`], [`client`]);
+//! - clients of xDS that send just what they are told ([`xds_client`]) or what an Envoy would ([`proxy`]);
 //! - the control plane under test ([`meltemi`]), fed from files ([`state`]) or by the apiserver.
 //!
 //! Nothing here waits for a time to pass: [`wait::until`] waits for a condition, with a deadline.
@@ -17,12 +18,18 @@ pub mod http;
 pub mod interception;
 pub mod load;
 pub mod meltemi;
+pub mod mesh;
 pub mod netns;
 pub mod objects;
+pub mod parity;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod scratch;
+pub mod sds;
 pub mod server;
 pub mod setup;
 pub mod state;
 pub mod wait;
+pub mod workload;
+pub mod xds_client;

@@ -1,6 +1,7 @@
 //! The control plane under test.
 
 use std::{
+    ffi::OsString,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -20,9 +21,14 @@ use crate::{
 /// Where the control plane reads the state of the cluster.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A folder of YAML files.
-    Files(PathBuf),
-    /// An apiserver, by a kubeconfig.
+    /// A folder of YAML files, and the mesh configuration.
+    Files {
+        /// The folder.
+        dir: PathBuf,
+        /// YAML of the mesh configuration.
+        mesh: String,
+    },
+    /// An apiserver, by a kubeconfig. The mesh configuration is its ConfigMap `istio`.
     Kubernetes(PathBuf),
 }
 
@@ -39,42 +45,36 @@ pub struct Meltemi {
 }
 
 impl Meltemi {
-    /// Starts it on the host's loopback address and waits until it is ready. `mesh` is the mesh configuration.
-    pub async fn start(source: &Source, mesh: &str, dir: &Path) -> Result<Self> {
+    /// Starts it on the host's loopback address and waits until it is ready.
+    pub async fn start(source: &Source, dir: &Path) -> Result<Self> {
         let [grpc, http] = ports::free()?;
-        Self::launch(source, mesh, dir, &Place::host(), grpc, http).await
+        Self::launch(source, dir, &Place::host(), grpc, http).await
     }
 
     /// Starts it in the hub of a network, at the ports of istiod, and waits until it is ready.
-    pub async fn start_in(network: &Network, source: &Source, mesh: &str, dir: &Path) -> Result<Self> {
-        Self::launch(source, mesh, dir, network.hub(), (HUB, 15010).into(), (HUB, 8080).into()).await
+    pub async fn start_in(network: &Network, source: &Source, dir: &Path) -> Result<Self> {
+        Self::launch(source, dir, network.hub(), (HUB, 15010).into(), (HUB, 8080).into()).await
     }
 
     async fn launch(
         source: &Source,
-        mesh: &str,
         dir: &Path,
         place: &Place,
         grpc: SocketAddr,
         http: SocketAddr,
     ) -> Result<Self> {
-        let mesh_file = dir.join("mesh.yaml");
-        fs::write(&mesh_file, mesh)?;
-        let source: [String; 4] = match source {
-            Source::Files(dir) => {
-                ["--registries".into(), "File".into(), "--configDir".into(), dir.display().to_string()]
+        let mut args: Vec<OsString> = vec!["discovery".into()];
+        match source {
+            Source::Files { dir: state, mesh } => {
+                let file = dir.join("mesh.yaml");
+                fs::write(&file, mesh)?;
+                args.extend(["--registries".into(), "File".into(), "--configDir".into(), state.into()]);
+                args.extend(["--meshConfig".into(), file.into()]);
             }
-            Source::Kubernetes(kubeconfig) => [
-                "--registries".into(),
-                "Kubernetes".into(),
-                "--kubeconfig".into(),
-                kubeconfig.display().to_string(),
-            ],
-        };
+            Source::Kubernetes(kubeconfig) => args.extend(["--kubeconfig".into(), kubeconfig.into()]),
+        }
         let mut process = Launch::new("meltemi", setup::meltemi()?)
-            .args(["discovery".to_string()])
-            .args(source)
-            .args(["--meshConfig".to_string(), mesh_file.display().to_string()])
+            .args(args)
             .args(["--grpcAddr".to_string(), grpc.to_string(), "--httpAddr".into(), http.to_string()])
             .args(["--httpsAddr", "", "--secureGRPCAddr", "", "--monitoringAddr", ""])
             .env("POD_NAME", "istiod-0")

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{
-    Api, Client,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    Api, Client, ResourceExt,
+    api::{DeleteParams, DynamicObject, PostParams},
     core::GroupVersionKind,
     discovery::{Discovery, Scope},
 };
@@ -14,11 +14,11 @@ use serde_json::Value;
 
 use crate::wait;
 
-const MANAGER: &str = "meltemi-tests";
-
 /// The objects of a YAML text of one or more documents, with the items of a `List` taken out of it.
 pub fn parse(yaml: &str) -> Result<Vec<Value>> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml)?;
+    // As Kubernetes reads it: `y` is a text.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(yaml, options)?;
     let mut objects = Vec::new();
     for document in documents {
         match document {
@@ -87,8 +87,10 @@ impl Objects {
         Ok(())
     }
 
-    /// Writes objects by server-side apply, then their status where they have one: first those that others need
-    /// (definitions and namespaces), then the rest, several at a time.
+    /// Creates or overwrites objects, and their status where they have one: first those that others need (definitions and
+    /// namespaces), then the rest, several at a time.
+    ///
+    /// Not by server-side apply, which refuses lists with double keys that the apiserver takes otherwise.
     pub async fn apply(&self, objects: &[Value]) -> Result<()> {
         let first = |o: &&Value| o["kind"] == "Namespace" || o["kind"] == "CustomResourceDefinition";
         for group in
@@ -102,22 +104,28 @@ impl Objects {
     async fn apply_one(&self, object: &Value) -> Result<()> {
         let what = describe(object);
         let api = self.api(object)?;
-        let name = object["metadata"]["name"].as_str().with_context(|| format!("{what}: no name"))?;
-        let params = PatchParams::apply(MANAGER).force();
-        let mut wanted = object.clone();
-        let status = wanted.as_object_mut().and_then(|o| o.remove("status"));
-        // The apiserver sets it, and refuses to be told.
-        if let Some(metadata) = wanted["metadata"].as_object_mut() {
-            metadata.remove("creationTimestamp");
-        }
-        api.patch(name, &params, &Patch::Apply(&wanted)).await.with_context(|| format!("applying {what}"))?;
-        if let Some(status) = status.filter(|s| s.as_object().is_some_and(|s| !s.is_empty())) {
-            let wanted = serde_json::json!({
-                "apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": {"name": name}, "status": status,
-            });
-            api.patch_status(name, &params, &Patch::Apply(&wanted))
+        let mut wanted: DynamicObject =
+            serde_json::from_value(object.clone()).with_context(|| what.clone())?;
+        // The apiserver sets it.
+        wanted.metadata.creation_timestamp = None;
+        let status = wanted.data["status"].take();
+        // Asked for first: an attempt to create a Service again fails for its address, not for being there.
+        let exists = api
+            .get_metadata_opt(&wanted.name_any())
+            .await
+            .with_context(|| format!("reading {what}"))?
+            .is_some();
+        let written = match exists {
+            true => replace(&api, wanted).await,
+            false => api.create(&PostParams::default(), &wanted).await,
+        };
+        let mut written = written.with_context(|| format!("writing {what}"))?;
+        if status.as_object().is_some_and(|s| !s.is_empty()) {
+            let name = written.name_any();
+            written.data["status"] = status;
+            api.replace_status(&name, &PostParams::default(), &written)
                 .await
-                .with_context(|| format!("applying the status of {what}"))?;
+                .with_context(|| format!("writing the status of {what}"))?;
         }
         Ok(())
     }
@@ -162,6 +170,19 @@ impl Objects {
             }
             (Scope::Namespaced, None) => Api::namespaced_with(self.client.clone(), "default", &resource),
         })
+    }
+}
+
+/// Overwrites an object, whatever it is now.
+async fn replace(api: &Api<DynamicObject>, mut wanted: DynamicObject) -> kube::Result<DynamicObject> {
+    let name = wanted.name_any();
+    loop {
+        wanted.metadata.resource_version = api.get_metadata(&name).await?.metadata.resource_version;
+        match api.replace(&name, &PostParams::default(), &wanted).await {
+            // Somebody else wrote it in between.
+            Err(kube::Error::Api(e)) if e.is_conflict() => {}
+            written => return written,
+        }
     }
 }
 

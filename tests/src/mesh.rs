@@ -1,0 +1,100 @@
+//! A mesh in namespaces: the control plane in file mode, and members with a stock Envoy each.
+
+use std::{net::Ipv4Addr, path::Path};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    app::App,
+    bootstrap,
+    envoy::Envoy,
+    interception::intercept,
+    meltemi::{Meltemi, Source},
+    netns::{HUB, Network, Pod},
+    scratch::Scratch,
+    sds::{Agent, Root},
+    state::State,
+    workload::{self, Workload},
+};
+
+/// A mesh. Its state is written by the test.
+pub struct Mesh {
+    /// The control plane; `None` while it is down.
+    pub meltemi: Option<Meltemi>,
+    /// What the control plane reads.
+    pub state: State,
+    /// Logs and data.
+    pub scratch: Scratch,
+    network: Network,
+    root: Root,
+}
+
+/// A Pod of the mesh. Its parts end in the order of their declaration.
+#[derive(Debug)]
+pub struct Member {
+    /// Its Envoy.
+    pub envoy: Envoy,
+    /// Its server, unless it is a gateway.
+    pub app: Option<App>,
+    /// Where it runs.
+    pub pod: Pod,
+    _agent: Agent,
+}
+
+impl Member {
+    /// How many requests with a key its server has seen.
+    pub async fn count(&self, key: &str) -> Result<u64> {
+        self.app.as_ref().context("a gateway has no server")?.count(key).await
+    }
+}
+
+impl Mesh {
+    /// Makes a network and a state that has a node only. The control plane is not started yet.
+    pub fn new() -> Result<Self> {
+        let scratch = Scratch::new()?;
+        let state = State::new(scratch.path())?;
+        state.write("node", &[workload::node()])?;
+        Ok(Self { meltemi: None, state, network: Network::new()?, root: Root::new()?, scratch })
+    }
+
+    /// Starts the control plane and waits until it is ready.
+    pub async fn start(&mut self) -> Result<()> {
+        let source = Source::Files { dir: self.state.path().into(), mesh: "{}\n".into() };
+        self.meltemi = Some(Meltemi::start_in(&self.network, &source, self.dir()).await?);
+        Ok(())
+    }
+
+    /// Adds a Pod with a server on these ports and a sidecar, and waits until the sidecar serves.
+    pub async fn sidecar(&self, workload: &Workload, http: &[u16], tcp: &[u16]) -> Result<Member> {
+        let pod = self.network.pod(&workload.pod_name(), workload.address)?;
+        let app = App::start(&pod, &workload.name(), http, tcp, self.dir()).await?;
+        intercept(&pod)?;
+        self.member(workload, pod, Some(app)).await
+    }
+
+    /// Adds a gateway, and waits until it serves.
+    pub async fn gateway(&self, workload: &Workload) -> Result<Member> {
+        let pod = self.network.pod(&workload.pod_name(), workload.address)?;
+        self.member(workload, pod, None).await
+    }
+
+    /// Adds a Pod that has no proxy.
+    pub fn outsider(&self, name: &str, address: impl Into<Ipv4Addr>) -> Result<Pod> {
+        self.network.pod(name, address.into())
+    }
+
+    /// Where logs go.
+    pub fn dir(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    async fn member(&self, workload: &Workload, pod: Pod, app: Option<App>) -> Result<Member> {
+        let socket = self.scratch.join(format!("{}.sock", pod.name));
+        let agent = Agent::start(&self.root, &workload.namespace, &workload.app, &socket)?;
+        let node = bootstrap::node(&workload.pod(), Some(&workload::node()));
+        let mut envoy =
+            Envoy::start(&pod, &bootstrap::ads(&node, (HUB, 15010).into(), &socket), self.dir()).await?;
+        envoy.live().await?;
+        Ok(Member { envoy, app, pod, _agent: agent })
+    }
+}

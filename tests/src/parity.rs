@@ -1,0 +1,51 @@
+//! The reference cases beside the repository: a state of a cluster, and the proxies that ask.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+use meltemi_api::envoy::config::core::v3::Node;
+use serde_json::Value;
+
+use crate::{objects, setup, xds_client};
+
+/// One case.
+#[derive(Debug)]
+pub struct Case {
+    /// `SUITE/CASE`.
+    pub name: String,
+    dir: PathBuf,
+}
+
+impl Case {
+    /// The case `SUITE/CASE`.
+    pub fn open(name: &str) -> Result<Self> {
+        Ok(Self { name: name.into(), dir: setup::shared()?.join("parity/cases").join(name) })
+    }
+
+    /// The objects of its state, as YAML.
+    pub fn state(&self) -> Result<String> {
+        let path = self.dir.join("state.yaml");
+        fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+    }
+
+    /// Its mesh configuration, as YAML.
+    pub fn mesh(&self) -> String {
+        fs::read_to_string(self.dir.join("mesh.yaml")).unwrap_or_else(|_| "{}\n".into())
+    }
+
+    /// The nodes that ask, with their names.
+    pub fn proxies(&self) -> Result<Vec<(String, Node)>> {
+        let text = fs::read_to_string(self.dir.join("proxies.json"))?;
+        let proxies: Vec<Value> = serde_json::from_str(&text)?;
+        let named = |p: &Value| (p["name"].as_str().unwrap_or_default().to_string(), xds_client::node(p));
+        Ok(proxies.iter().map(named).collect())
+    }
+}
+
+/// The definitions of Istio's and the Gateway API's kinds.
+pub fn definitions() -> Result<Vec<Value>> {
+    let dir = setup::shared()?.join("parity/crds");
+    let mut all = objects::read(&dir.join("crd-all.gen.yaml"))?;
+    all.extend(objects::read(&dir.join("gateway-api-crd.yaml"))?);
+    Ok(all)
+}
