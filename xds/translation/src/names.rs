@@ -42,3 +42,44 @@ pub fn parse_cluster(name: &str) -> Option<(&str, &str)> {
         _ => None,
     }
 }
+
+/// The parts of an outbound cluster's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboundName<'a> {
+    /// The service port.
+    pub port: u32,
+    /// The subset; empty for the whole service.
+    pub subset: &'a str,
+    /// The service's host.
+    pub hostname: &'a str,
+    /// Whether it is of the form of [`outbound_sni`].
+    pub sni: bool,
+}
+
+/// Reads the name of an outbound cluster, in either form. Source: Istio `ParseSubsetKey`.
+pub fn parse_outbound(name: &str) -> Option<OutboundName<'_>> {
+    let (rest, separator) = match name.strip_prefix("outbound|") {
+        Some(rest) => (rest, "|"),
+        None => (name.strip_prefix("outbound_.")?, "_."),
+    };
+    let mut parts = rest.splitn(3, separator);
+    let (port, subset, hostname) = (parts.next()?, parts.next()?, parts.next()?);
+    if hostname.contains(separator) {
+        return None;
+    }
+    Some(OutboundName { port: port.parse().ok()?, subset, hostname, sni: separator != "|" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_outbound_clusters_are_read_back() {
+        let parts = OutboundName { port: 80, subset: "v1", hostname: "a.b", sni: false };
+        assert_eq!(parse_outbound(&outbound_cluster(80, "v1", "a.b")), Some(parts));
+        assert_eq!(parse_outbound(&outbound_sni(80, "v1", "a.b")), Some(OutboundName { sni: true, ..parts }));
+        assert_eq!(parse_outbound("outbound|80|a.b"), None);
+        assert_eq!(parse_outbound(BLACK_HOLE), None);
+    }
+}

@@ -4,9 +4,10 @@ use meltemi_api::envoy::config::core::v3::{self as core, address, config_source,
 use meltemi_api::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern};
 use meltemi_api::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use meltemi_api::istio::networking::v1alpha3::{StringMatch, string_match::MatchType};
-use meltemi_api::wkt::{Any, json_to_struct};
+use meltemi_api::wkt::Any;
 use meltemi_world::Meta;
 use prost::{Message, Name};
+use prost_types::{Value, value::Kind};
 
 /// A TCP socket address.
 pub fn tcp_address(ip: &str, port: u32) -> core::Address {
@@ -37,7 +38,9 @@ pub fn endpoint_address(address: &str, port: u32) -> core::Address {
 /// "By ADS, in the v3 API, waiting as long as it takes" (Istio sets `initial_fetch_timeout` to 0).
 pub fn ads() -> core::ConfigSource {
     core::ConfigSource {
-        config_source_specifier: Some(config_source::ConfigSourceSpecifier::Ads(core::AggregatedConfigSource {})),
+        config_source_specifier: Some(config_source::ConfigSourceSpecifier::Ads(
+            core::AggregatedConfigSource {},
+        )),
         initial_fetch_timeout: Some(meltemi_api::wkt::seconds(0)),
         resource_api_version: core::ApiVersion::V3 as i32,
         ..Default::default()
@@ -82,10 +85,23 @@ pub fn fraction(value: f64) -> FractionalPercent {
 /// Metadata that names the object that a resource was made from; `kind` in kebab case (`virtual-service`). istioctl
 /// and Kiali read it. Source: Istio `BuildConfigInfoMetadata`.
 pub fn config_metadata(kind: &str, meta: &Meta) -> core::Metadata {
-    let path = format!("/apis/networking.istio.io/v1/namespaces/{}/{kind}/{}", meta.namespace, meta.name);
-    let fields = serde_json::Map::from_iter([("config".to_owned(), path.into())]);
-    core::Metadata {
-        filter_metadata: [("istio".to_owned(), json_to_struct(&fields))].into(),
-        ..Default::default()
-    }
+    let mut metadata = core::Metadata::default();
+    set_metadata(&mut metadata, "istio", "config", string(&config_path(kind, meta)));
+    metadata
+}
+
+/// The path of an Istio object in the apiserver; `kind` in kebab case (`destination-rule`).
+pub fn config_path(kind: &str, meta: &Meta) -> String {
+    format!("/apis/networking.istio.io/v1/namespaces/{}/{kind}/{}", meta.namespace, meta.name)
+}
+
+/// A `google.protobuf.Value` that is a text.
+pub fn string(text: &str) -> Value {
+    Value { kind: Some(Kind::StringValue(text.to_owned())) }
+}
+
+/// Sets a field of the metadata of a filter (`filter_metadata[filter].key`).
+pub fn set_metadata(metadata: &mut core::Metadata, filter: &str, key: &str, value: Value) {
+    let fields = &mut metadata.filter_metadata.entry(filter.to_owned()).or_default().fields;
+    fields.insert(key.to_owned(), value);
 }

@@ -98,18 +98,32 @@ impl PeerAuthentications {
 
     /// What applies to the workload with these labels.
     pub fn of_workload(&self, namespace: &str, labels: &Labels) -> WorkloadMtls {
-        let own = self.by_namespace.get(namespace).map_or(&[][..], Vec::as_slice);
-        let mut mode = self.of_namespace(namespace).unwrap_or(MtlsMode::Permissive);
-        // A policy with a selector in the root namespace selects no workload, not even there.
-        let workload =
-            own.iter().filter(|_| namespace != self.root).find(|p| selects(p) && matches(p, labels));
-        let Some(policy) = workload else { return WorkloadMtls { mode, ports: BTreeMap::new() } };
-        mode = MtlsMode::of(policy.spec.mtls.as_ref()).unwrap_or(mode);
-        let ports = &policy.spec.port_level_mtls;
+        let inherited = self.of_namespace(namespace).unwrap_or(MtlsMode::Permissive);
+        let Some(policy) = self.workload_policy(namespace, labels) else {
+            return WorkloadMtls { mode: inherited, ports: BTreeMap::new() };
+        };
+        let mode = MtlsMode::of(policy.mtls.as_ref()).unwrap_or(inherited);
+        let ports = policy.port_level_mtls.iter();
         WorkloadMtls {
             mode,
-            ports: ports.iter().map(|(p, m)| (*p, MtlsMode::of(Some(m)).unwrap_or(mode))).collect(),
+            ports: ports.map(|(p, m)| (*p, MtlsMode::of(Some(m)).unwrap_or(mode))).collect(),
         }
+    }
+
+    /// The mode of one port of the workload with these labels.
+    pub fn of_port(&self, namespace: &str, labels: &Labels, port: u32) -> MtlsMode {
+        let policy = self.workload_policy(namespace, labels);
+        let of_port = policy.and_then(|p| MtlsMode::of(p.port_level_mtls.get(&port)));
+        of_port
+            .or_else(|| MtlsMode::of(policy?.mtls.as_ref()))
+            .or_else(|| self.of_namespace(namespace))
+            .unwrap_or(MtlsMode::Permissive)
+    }
+
+    /// The policy that selects the workload; in the root namespace none does, whatever its selector says.
+    fn workload_policy(&self, namespace: &str, labels: &Labels) -> Option<&PeerAuthentication> {
+        let own = self.by_namespace.get(namespace).filter(|_| namespace != self.root)?;
+        own.iter().find(|p| selects(p) && matches(p, labels)).map(|p| &p.spec)
     }
 }
 
@@ -162,6 +176,7 @@ mod tests {
         assert_eq!(index.of_namespace("other"), Some(MtlsMode::Disable));
         let labels: Labels = [("app", "a")].into_iter().collect();
         let of = index.of_workload("ns", &labels);
+        assert_eq!(index.of_port("ns", &labels, 80), MtlsMode::Disable);
         assert_eq!(
             (of.of_port(80), of.of_port(81), of.of_port(82)),
             (MtlsMode::Disable, MtlsMode::Strict, MtlsMode::Strict)
