@@ -26,25 +26,28 @@ pub struct Features {
     pub endpoint_telemetry_label: bool,
     /// `PILOT_TRACE_SAMPLING`: per cent of requests traced where nothing says otherwise.
     pub trace_sampling: f64,
-    /// `PILOT_ENABLE_PERSISTENT_SESSION_FILTER`: services may ask for persistent sessions by labels.
+    /// `PILOT_ENABLE_PERSISTENT_SESSION_FILTER`: services with one of the next two labels get sticky sessions.
     pub persistent_session_filter: bool,
     /// `PILOT_PERSISTENT_SESSION_LABEL`.
     pub persistent_session_label: String,
     /// `PILOT_PERSISTENT_SESSION_HEADER_LABEL`.
     pub persistent_session_header_label: String,
+    /// `PILOT_DRAINING_LABEL`: endpoints with this label are sent as draining.
+    pub draining_label: String,
     /// `PILOT_ENABLE_ABSOLUTE_FQDN_VHOST_DOMAIN`: virtual hosts also answer to the name with a trailing dot.
     pub absolute_fqdn_domains: bool,
     /// `ISTIO_DUAL_STACK`.
     pub dual_stack: bool,
-    /// `PILOT_ENABLE_SEND_UNHEALTHY_ENDPOINTS` of old, now automatic: not-ready endpoints are sent as unhealthy.
+    /// `PILOT_AUTO_SEND_UNHEALTHY_ENDPOINTS`: endpoints that are not ready are sent as unhealthy, unless a
+    /// DestinationRule sets `minHealthPercent`.
     pub auto_send_unhealthy: bool,
-    /// `PILOT_SEND_UNHEALTHY_ENDPOINTS`: always.
+    /// `PILOT_SEND_UNHEALTHY_ENDPOINTS`: they always are.
     pub send_unhealthy: bool,
     /// `PILOT_FILTER_GATEWAY_CLUSTER_CONFIG`: gateways get only clusters that they route to.
     pub filter_gateway_clusters: bool,
     /// `ENABLE_TLS_ON_SIDECAR_INGRESS`.
     pub tls_on_sidecar_ingress: bool,
-    /// `PILOT_ENABLE_CDS_CACHE`-like switches have no meaning here; this one does: `ENABLE_100_CONTINUE_HEADERS`.
+    /// `ENABLE_100_CONTINUE_HEADERS`: `100 Continue` is proxied as it is.
     pub continue_headers: bool,
     /// `PILOT_GATEWAY_TRANSPORT_SOCKET_CONNECT_TIMEOUT`, in seconds; 0 for none.
     pub gateway_transport_timeout_s: u32,
@@ -72,7 +75,7 @@ pub struct Features {
     pub mongo_filter: bool,
     /// `PILOT_SIDECAR_USE_REMOTE_ADDRESS`.
     pub use_remote_address: bool,
-    /// `ENABLE_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE`.
+    /// `PILOT_ALLOW_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE`.
     pub sidecar_inbound_merge: bool,
     /// `PILOT_SKIP_VALIDATE_TRUST_DOMAIN`.
     pub skip_trust_domain_validation: bool,
@@ -86,10 +89,53 @@ pub struct Features {
     pub find_pod_by_ip: bool,
     /// `PILOT_ENABLE_IP_AUTOALLOCATE`.
     pub ip_autoallocate: bool,
-    /// `ENABLE_STRICT_GATEWAY_MERGING`.
+    /// `PILOT_ENABLE_STRICT_GATEWAY_MERGING`.
     pub strict_gateway_merging: bool,
     /// `PILOT_ENABLE_AMBIENT`.
     pub ambient: bool,
+    /// `PILOT_MX_ADDITIONAL_LABELS`: labels that peers exchange in addition, sorted.
+    pub mx_additional_labels: Vec<String>,
+    /// `DISABLE_SHADOW_HOST_SUFFIX`: mirrored requests keep their host name as it is.
+    pub disable_shadow_host_suffix: bool,
+    /// `PILOT_SIDECAR_PICK_BEST_SERVICE_NAMESPACE`: of several namespaces with a host, a Kubernetes Service wins, then
+    /// the oldest.
+    pub pick_best_service_namespace: bool,
+    /// `ISTIO_ENABLE_IPV4_OUTBOUND_LISTENER_FOR_IPV6_CLUSTERS`.
+    pub v4_listener_for_v6: bool,
+    /// `LABEL_CANONICAL_SERVICES_FOR_MESH_EXTERNAL_SERVICE_ENTRIES`.
+    pub canonical_services_for_external: bool,
+    /// `PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS`.
+    pub multiple_custom_authz_providers: bool,
+    /// `PILOT_JWT_ENABLE_REMOTE_JWKS`: who fetches keys of JWT issuers.
+    pub jwks_fetch: JwksFetch,
+    /// `PILOT_ENABLE_QUIC_LISTENERS`.
+    pub quic_listeners: bool,
+    /// `ENVOY_STATUS_PORT_ENABLE_PROXY_PROTOCOL`.
+    pub status_port_proxy_protocol: bool,
+    /// `PILOT_ALLOW_ANY_DYNAMIC_DNS_MAX_HOSTS`.
+    pub dynamic_dns_max_hosts: u32,
+    /// `ENABLE_SELECTOR_BASED_K8S_GATEWAY_POLICY`: policies with a selector apply to Gateway API gateways, too.
+    pub selector_policies_for_gateway_api: bool,
+    /// `ENABLE_MULTICLUSTER_HEADLESS`.
+    pub multicluster_headless: bool,
+    /// `RESOLVE_HOSTNAME_GATEWAYS`.
+    pub resolve_hostname_gateways: bool,
+    /// `PILOT_IP_AUTOALLOCATE_IPV4_PREFIX`.
+    pub ip_autoallocate_v4: String,
+    /// `PILOT_IP_AUTOALLOCATE_IPV6_PREFIX`.
+    pub ip_autoallocate_v6: String,
+}
+
+/// Who fetches the keys that JWTs are verified with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum JwksFetch {
+    /// The control plane (`false`, `istiod`).
+    #[default]
+    ControlPlane,
+    /// Envoy, and the control plane where the server is outside the mesh (`true`, `hybrid`).
+    Hybrid,
+    /// Envoy.
+    Envoy,
 }
 
 impl Default for Features {
@@ -108,6 +154,7 @@ impl Default for Features {
             persistent_session_filter: false,
             persistent_session_label: "istio.io/persistent-session".into(),
             persistent_session_header_label: "istio.io/persistent-session-header".into(),
+            draining_label: "istio.io/draining".into(),
             absolute_fqdn_domains: true,
             dual_stack: false,
             auto_send_unhealthy: true,
@@ -126,7 +173,7 @@ impl Default for Features {
             eds_for_headless: false,
             mysql_filter: false,
             redis_filter: false,
-            mongo_filter: false,
+            mongo_filter: true,
             use_remote_address: false,
             sidecar_inbound_merge: false,
             skip_trust_domain_validation: false,
@@ -135,8 +182,23 @@ impl Default for Features {
             hcm_internal_networks: false,
             find_pod_by_ip: false,
             ip_autoallocate: true,
-            strict_gateway_merging: false,
+            strict_gateway_merging: true,
             ambient: false,
+            mx_additional_labels: Vec::new(),
+            disable_shadow_host_suffix: true,
+            pick_best_service_namespace: true,
+            v4_listener_for_v6: false,
+            canonical_services_for_external: false,
+            multiple_custom_authz_providers: false,
+            jwks_fetch: JwksFetch::ControlPlane,
+            quic_listeners: false,
+            status_port_proxy_protocol: false,
+            dynamic_dns_max_hosts: 1024,
+            selector_policies_for_gateway_api: true,
+            multicluster_headless: true,
+            resolve_hostname_gateways: true,
+            ip_autoallocate_v4: "240.240.0.0/16".into(),
+            ip_autoallocate_v6: "2001:2::/48".into(),
         }
     }
 }
