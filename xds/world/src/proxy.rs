@@ -156,6 +156,10 @@ pub struct Metadata {
     /// `credential: "true"`: an external SDS server is at hand.
     #[serde(rename = "credential")]
     pub credential: String,
+    /// `file-credential: "true"`: an SDS server of its own serves certificates from files.
+    #[serde(rename = "file-credential")]
+    pub file_credential: String,
+    pub dns_proxy_addr: String,
 }
 
 /// A connected proxy: what it is and what it can do.

@@ -113,6 +113,17 @@ impl<'a> Setting<'a> {
     /// Sets the priorities and weights of groups of endpoints, as the proxy sees them. Failover needs `outliers`
     /// detected, else Envoy never learns that a locality is down.
     pub(crate) fn assign(&self, cx: &Cx<'_>, groups: Vec<Group>, outliers: bool) -> Vec<LocalityLbEndpoints> {
+        self.assign_with(cx, groups, outliers, true)
+    }
+
+    /// As [`Setting::assign`]; without `by_labels` the labels of endpoints do not rank them.
+    pub(crate) fn assign_with(
+        &self,
+        cx: &Cx<'_>,
+        groups: Vec<Group>,
+        outliers: bool,
+        by_labels: bool,
+    ) -> Vec<LocalityLbEndpoints> {
         let own = &cx.proxy.locality;
         let mut groups = groups;
         match self {
@@ -120,7 +131,7 @@ impl<'a> Setting<'a> {
                 distribute::apply(own, &mut groups, distribute)
             }
             Self::Locality { failover, labels, force, .. } if outliers || *force => {
-                if !labels.is_empty() {
+                if by_labels && !labels.is_empty() {
                     groups = priority::by_labels(&cx.proxy.labels, groups, labels);
                 }
                 if labels.is_empty() || !failover.is_empty() {
@@ -130,7 +141,7 @@ impl<'a> Setting<'a> {
             Self::Locality { .. } => {}
             Self::ZoneAware(setting) if is_enabled(setting) => {
                 let labels: Vec<_> = setting.failover_priority.iter().map(String::as_str).collect();
-                if !labels.is_empty() {
+                if by_labels && !labels.is_empty() {
                     groups = priority::by_labels(&cx.proxy.labels, groups, &labels);
                 }
                 let failover: Vec<_> =

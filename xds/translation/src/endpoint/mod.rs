@@ -100,7 +100,7 @@ impl Target<'_> {
     /// Source: Istio `buildEnvoyLbEndpoint`.
     fn lb_endpoint(&self, endpoint: &Endpoint, mtls: bool) -> LbEndpoint {
         let more = if self.cx.features().dual_stack { endpoint.addresses.get(1..).unwrap_or_default() } else { &[] };
-        let address = |a: &str| Some(endpoint_address(a, endpoint.port));
+        let address = |a: &str| Some(self::address(a, endpoint.port));
         LbEndpoint {
             health_status: health(self.cx, endpoint) as i32,
             load_balancing_weight: Some(endpoint.weight.max(1)),
@@ -165,6 +165,6 @@ fn health(cx: &Cx<'_>, endpoint: &Endpoint) -> HealthStatus {
 }
 
 /// An address and port; a port of 0 says that the address is a Unix socket's.
-fn endpoint_address(address: &str, port: u32) -> core::Address {
+pub(crate) fn address(address: &str, port: u32) -> core::Address {
     if port == 0 { wire::pipe_address(address.trim_start_matches("unix://")) } else { wire::tcp_address(address, port) }
 }

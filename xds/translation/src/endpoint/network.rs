@@ -2,7 +2,7 @@
 //!
 //! Source: Istio `EndpointsByNetworkFilter`.
 
-use super::{Group, Member, Target, endpoint_address, is_dns, metadata, select};
+use super::{Group, Member, Target, is_dns, metadata, select};
 use crate::Cx;
 use crate::index::networks::{Gateways, NetworkGateway};
 use meltemi_api::envoy::config::endpoint::v3::{
@@ -97,7 +97,7 @@ fn scaled(weight: u32, scale: u32) -> u32 {
 
 fn gateway_member(cx: &Cx<'_>, gateway: &NetworkGateway, weight: u32) -> Member {
     let labels = [(CLUSTER, &gateway.cluster), (NETWORK, &gateway.network)];
-    let address = Some(endpoint_address(&gateway.address, gateway.port));
+    let address = Some(super::address(&gateway.address, gateway.port));
     Member {
         labels: labels
             .into_iter()
