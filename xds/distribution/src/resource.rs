@@ -110,6 +110,26 @@ impl ResourceSet {
         self.items.binary_search_by(|r| (*r.name).cmp(name)).ok().map(|i| &self.items[i])
     }
 
+    /// Looks up names, which must be sorted, and hands over each with what the set has under it.
+    pub fn find_each<'a>(
+        &self,
+        names: &'a [Arc<str>],
+        mut visit: impl FnMut(&'a Arc<str>, Option<&Arc<Resource>>),
+    ) {
+        // A search of its own for each name is dearer than one walk over the set as soon as there are many names.
+        if names.len() < self.len() / 16 {
+            for name in names {
+                visit(name, self.get(name));
+            }
+            return;
+        }
+        let mut items = self.items.iter().peekable();
+        for name in names {
+            while items.next_if(|r| r.name < *name).is_some() {}
+            visit(name, items.peek().copied().filter(|r| r.name == *name));
+        }
+    }
+
     /// The resources in the order of their names.
     pub fn iter(&self) -> std::slice::Iter<'_, Arc<Resource>> {
         self.items.iter()

@@ -77,7 +77,10 @@ impl Subscription {
     /// Takes the names' text from the set where it has them: ten thousand names on each of a thousand streams are
     /// worth having once.
     pub(crate) fn share_names(&mut self, set: &ResourceSet) {
-        self.names =
-            self.names.iter().map(|n| set.get(n).map_or_else(|| n.clone(), |r| r.name.clone())).collect();
+        let mut shared = Vec::with_capacity(self.names.len());
+        set.find_each(&self.names, |name, resource| {
+            shared.push(resource.map_or_else(|| name.clone(), |r| r.name.clone()));
+        });
+        self.names = shared.into();
     }
 }
