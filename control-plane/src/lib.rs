@@ -1,1 +1,4 @@
 //! The control plane's sources, servers and wiring.
+
+pub mod config;
+pub mod sources;

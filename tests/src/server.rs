@@ -9,7 +9,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -39,6 +39,9 @@ pub struct Server {
     /// Who answers.
     #[arg(long)]
     pub name: String,
+    /// Address to listen on.
+    #[arg(long, default_value = "0.0.0.0")]
+    pub address: Ipv4Addr,
     /// Port of the HTTP server (HTTP/1.1 and HTTP/2 in clear).
     #[arg(long)]
     pub http: Vec<u16>,
@@ -70,12 +73,12 @@ impl Server {
         let app = Router::new().route("/counts", get(counts)).fallback(answer).with_state(seen);
         let mut servers = tokio::task::JoinSet::new();
         for port in self.http {
-            let listener = TcpListener::bind(any(port)).await?;
+            let listener = TcpListener::bind((self.address, port)).await?;
             let app = app.clone();
             servers.spawn(async move { Ok(axum::serve(listener, app).await?) });
         }
         for port in self.tcp {
-            let listener = TcpListener::bind(any(port)).await?;
+            let listener = TcpListener::bind((self.address, port)).await?;
             servers.spawn(echo(listener, self.name.clone()));
         }
         while let Some(ended) = servers.join_next().await {
@@ -83,10 +86,6 @@ impl Server {
         }
         Ok(())
     }
-}
-
-fn any(port: u16) -> SocketAddr {
-    (Ipv4Addr::UNSPECIFIED, port).into()
 }
 
 async fn counts(State(seen): State<Arc<Seen>>) -> Json<BTreeMap<String, u64>> {
