@@ -1,6 +1,7 @@
 //! The rig of the integration tests: real parts, each a child process that never outlives the test.
 //!
-//! - a real etcd and kube-apiserver ([`apiserver`]), and what it takes to fill them with YAML ([`objects`]);
+//! - a real etcd and kube-apiserver ([`apiserver`]), and what it takes to fill them with YAML ([`objects`],
+//!   [`cluster`]) and to lose the way to them ([`relay`]);
 //! - network namespaces as pods ([`netns`]) with Istio's interception rules ([`interception`]);
 //! - stock Envoys in them ([`envoy`], [`bootstrap`]) with their certificates ([`sds`]), and workloads of our own ([`app`], [`client`]);
 //! - clients of xDS that send just what they are told ([`xds_client`]) or what an Envoy would ([`proxy`]);
@@ -13,6 +14,7 @@ pub mod apiserver;
 pub mod app;
 pub mod bootstrap;
 pub mod client;
+pub mod cluster;
 pub mod envoy;
 pub mod http;
 pub mod interception;
@@ -25,6 +27,7 @@ pub mod parity;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod relay;
 pub mod scratch;
 pub mod sds;
 pub mod server;

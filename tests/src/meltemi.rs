@@ -47,16 +47,35 @@ pub struct Meltemi {
 impl Meltemi {
     /// Starts it on the host's loopback address and waits until it is ready.
     pub async fn start(source: &Source, dir: &Path) -> Result<Self> {
+        let mut meltemi = Self::launch(source, dir)?;
+        meltemi.ready().await?;
+        Ok(meltemi)
+    }
+
+    /// Starts it on the host's loopback address.
+    pub fn launch(source: &Source, dir: &Path) -> Result<Self> {
         let [grpc, http] = ports::free()?;
-        Self::launch(source, dir, &Place::host(), grpc, http).await
+        Self::launch_at(source, dir, &Place::host(), grpc, http)
     }
 
     /// Starts it in the hub of a network, at the ports of istiod, and waits until it is ready.
     pub async fn start_in(network: &Network, source: &Source, dir: &Path) -> Result<Self> {
-        Self::launch(source, dir, network.hub(), (HUB, 15010).into(), (HUB, 8080).into()).await
+        let mut meltemi =
+            Self::launch_at(source, dir, network.hub(), (HUB, 15010).into(), (HUB, 8080).into())?;
+        meltemi.ready().await?;
+        Ok(meltemi)
     }
 
-    async fn launch(
+    /// Waits until it is ready.
+    pub async fn ready(&mut self) -> Result<()> {
+        wait::until_true("the control plane is ready", Duration::from_secs(20), async || {
+            self.process.check()?;
+            Ok(self.get("/ready").await?.status.is_success())
+        })
+        .await
+    }
+
+    fn launch_at(
         source: &Source,
         dir: &Path,
         place: &Place,
@@ -73,7 +92,7 @@ impl Meltemi {
             }
             Source::Kubernetes(kubeconfig) => args.extend(["--kubeconfig".into(), kubeconfig.into()]),
         }
-        let mut process = Launch::new("meltemi", setup::meltemi()?)
+        let process = Launch::new("meltemi", setup::meltemi()?)
             .args(args)
             .args(["--grpcAddr".to_string(), grpc.to_string(), "--httpAddr".into(), http.to_string()])
             .args(["--httpsAddr", "", "--secureGRPCAddr", "", "--monitoringAddr", ""])
@@ -83,11 +102,6 @@ impl Meltemi {
             .env("REVISION", "default")
             .at(place)
             .start(dir)?;
-        wait::until_true("the control plane is ready", Duration::from_secs(20), async || {
-            process.check()?;
-            Ok(http::get(place, http, "/ready").await?.status.is_success())
-        })
-        .await?;
         Ok(Self { process, grpc, http, place: place.clone() })
     }
 

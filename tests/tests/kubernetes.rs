@@ -1,99 +1,27 @@
 //! Meltemi on a real kube-apiserver: what a loss of it costs, and what it reads there.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use meltemi_api::wkt::Any;
 use meltemi_tests::{
     apiserver::ApiServer,
-    bootstrap,
+    cluster::{Cluster, cluster, endpoints, holds, mesh_configuration, proxy, route, service},
     meltemi::{Meltemi, Source},
     netns::Place,
     objects::{self, Objects},
     parity::{self, Case},
     proxy::{Key, Proxy, Told},
     scratch::Scratch,
-    wait,
-    workload::{self, Port, Workload},
-    xds_client::{node, types},
+    state::State,
+    wait, workload,
+    xds_client::types,
 };
-use serde_json::{Value, json};
-
-const HTTP: &[Port<'_>] = &[("http", 80, 8080)];
-
-fn cluster(service: &str) -> String {
-    format!("outbound|80||{service}.shop.svc.cluster.local")
-}
-
-/// A cluster with a client and a service `server`, and Meltemi on it.
-struct Shop {
-    apiserver: ApiServer,
-    objects: Objects,
-    meltemi: Meltemi,
-    _scratch: Scratch,
-}
-
-impl Shop {
-    async fn open(definitions: &[Value]) -> Result<Self> {
-        let apiserver = ApiServer::start().await?;
-        let mut objects = Objects::new(apiserver.client().await?).await?;
-        objects.install(definitions).await?;
-        objects
-            .apply(&[workload::namespace("shop"), workload::namespace("istio-system"), workload::node()])
-            .await?;
-        objects.apply(&[client().pod(), workload::service("shop", "server", [10, 96, 1, 1], HTTP)]).await?;
-        objects.apply(&endpoints("server", &[2])).await?;
-        let scratch = Scratch::new()?;
-        let source = Source::Kubernetes(apiserver.kubeconfig().into());
-        let meltemi = Meltemi::start(&source, scratch.path()).await?;
-        Ok(Self { apiserver, objects, meltemi, _scratch: scratch })
-    }
-
-    async fn proxy(&self) -> Result<Proxy> {
-        let node = node(&bootstrap::node(&client().pod(), Some(&workload::node())));
-        let proxy = Proxy::connect(&Place::host(), self.meltemi.grpc, node).await?;
-        proxy.synced().await?;
-        Ok(proxy)
-    }
-}
-
-fn client() -> Workload {
-    Workload::new("shop", "client", "v1", [10, 244, 1, 1])
-}
-
-/// Pods of a service, by the last byte of their address, and the slice that names them.
-fn endpoints(service: &str, last: &[u8]) -> Vec<Value> {
-    let pods: Vec<_> = last.iter().map(|n| Workload::new("shop", service, "v1", [10, 244, 1, *n])).collect();
-    let mut objects: Vec<_> = pods.iter().map(Workload::pod).collect();
-    objects.push(workload::slice("shop", service, HTTP, &pods.iter().collect::<Vec<_>>()));
-    objects
-}
-
-fn route(prefix: &str) -> Value {
-    json!({
-        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "server", "namespace": "shop"},
-        "spec": {"hosts": ["server"], "http": [
-            {"match": [{"uri": {"prefix": prefix}}], "route": [{"destination": {"host": "server"}}]},
-        ]},
-    })
-}
-
-fn mesh_configuration(mesh: &str) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "istio-system"},
-        "data": {"mesh": mesh},
-    })
-}
-
-/// Whether a resource holds a text: enough to see that a change has arrived.
-fn holds(held: &BTreeMap<Key, Any>, kind: &str, text: &str) -> bool {
-    let mut bodies = held.iter().filter(|((k, _), _)| k == kind).map(|(_, any)| &any.value);
-    bodies.any(|body| body.windows(text.len()).any(|w| w == text.as_bytes()))
-}
+use serde_json::Value;
 
 fn nothing_removed(told: &[Told]) -> Result<()> {
     for told in told {
@@ -105,31 +33,32 @@ fn nothing_removed(told: &[Told]) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_apiserver_that_is_away_for_a_minute_costs_nothing() -> Result<()> {
     let outage = env::var("MELTEMI_OUTAGE_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(60);
-    let mut shop = Shop::open(&parity::definitions()?).await?;
+    let mut shop = Cluster::open(&parity::definitions()?).await?;
     shop.objects.apply(&[route("/before")]).await?;
-    let proxy = shop.proxy().await?;
-    proxy.until("the route", Duration::from_secs(5), |held| holds(held, types::ROUTES, "/before")).await?;
+    let meltemi = shop.meltemi().await?;
+    let client = proxy(&meltemi).await?;
+    client.until("the route", Duration::from_secs(5), |held| holds(held, types::ROUTES, "/before")).await?;
 
     let began = Instant::now();
-    let before = proxy.held();
+    let before = client.held();
     shop.apiserver.kill()?;
     let end = tokio::time::Instant::now() + Duration::from_secs(outage);
     // Whoever comes meanwhile gets all that is known.
-    let newcomer = shop.proxy().await?;
+    let newcomer = proxy(&meltemi).await?;
     assert!(newcomer.held() == before, "a proxy that connects during the outage");
     tokio::time::sleep_until(end).await;
-    proxy.check()?;
-    assert!(proxy.told_since(began).is_empty(), "{:?}", proxy.told_since(began));
+    client.check()?;
+    assert!(client.told_since(began).is_empty(), "{:?}", client.told_since(began));
 
     shop.apiserver.bring_up().await?;
     let returned = Instant::now();
     shop.objects.apply(&[route("/after")]).await?;
-    let arrived = proxy
+    let arrived = client
         .until("the new route", Duration::from_secs(10), |held| holds(held, types::ROUTES, "/after"))
         .await?;
     eprintln!("the first change arrived {:?} after the apiserver's return", arrived - returned);
     ensure!(arrived - returned <= Duration::from_secs(5));
-    let told = proxy.told_since(began);
+    let told = client.told_since(began);
     nothing_removed(&told)?;
     ensure!(
         told.iter().all(|t| t.kind == types::ROUTES && t.repeated.is_empty()),
@@ -140,28 +69,29 @@ async fn an_apiserver_that_is_away_for_a_minute_costs_nothing() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_missed_while_watches_expired_are_found_and_nothing_else_is_sent() -> Result<()> {
-    let mut shop = Shop::open(&parity::definitions()?).await?;
-    shop.objects.apply(&[route("/before"), workload::service("shop", "old", [10, 96, 1, 2], HTTP)]).await?;
+    let mut shop = Cluster::open(&parity::definitions()?).await?;
+    shop.objects.apply(&[route("/before"), service("old", 2)]).await?;
     shop.objects.apply(&endpoints("old", &[9])).await?;
-    let proxy = shop.proxy().await?;
+    let meltemi = shop.meltemi().await?;
+    let client = proxy(&meltemi).await?;
     let settled = |held: &BTreeMap<Key, Any>| {
         holds(held, types::ROUTES, "/before") && holds(held, types::ENDPOINTS, "10.244.1.9")
     };
-    proxy.until("the state before", Duration::from_secs(5), settled).await?;
+    client.until("the state before", Duration::from_secs(5), settled).await?;
 
     let began = Instant::now();
     shop.apiserver.kill()?;
     let beside = shop.apiserver.beside().await?;
     let elsewhere = Objects::new(beside.client.clone()).await?;
     elsewhere.apply(&endpoints("server", &[2, 3])).await?;
-    elsewhere.apply(&[route("/after"), workload::service("shop", "new", [10, 96, 1, 3], HTTP)]).await?;
-    elsewhere.delete(&[workload::service("shop", "old", [10, 96, 1, 2], HTTP)]).await?;
+    elsewhere.apply(&[route("/after"), service("new", 3)]).await?;
+    elsewhere.delete(&[service("old", 2)]).await?;
     elsewhere.delete(&endpoints("old", &[9])).await?;
     shop.apiserver.compact().await?;
     drop((elsewhere, beside));
     shop.apiserver.bring_up().await?;
     let returned = Instant::now();
-    let arrived = proxy
+    let arrived = client
         .until("what was missed", Duration::from_secs(15), |held| {
             let clusters = [("new", true), ("old", false), ("server", true)];
             holds(held, types::ROUTES, "/after")
@@ -173,7 +103,7 @@ async fn changes_missed_while_watches_expired_are_found_and_nothing_else_is_sent
         .await?;
     eprintln!("all that was missed arrived {:?} after the apiserver's return", arrived - returned);
     ensure!(arrived - returned <= Duration::from_secs(5));
-    for told in proxy.told_since(began) {
+    for told in client.told_since(began) {
         ensure!(told.repeated.is_empty(), "sent again: {told:?}");
         ensure!(
             told.removed.iter().all(|n| n.contains("|old.") || n.contains("10.96.1.2_")),
@@ -188,38 +118,41 @@ async fn changes_missed_while_watches_expired_are_found_and_nothing_else_is_sent
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kinds_that_are_installed_late_are_read() -> Result<()> {
-    let mut shop = Shop::open(&[]).await?;
-    let proxy = shop.proxy().await?;
-    assert!(proxy.resource(types::CLUSTER, &cluster("server")).is_some(), "services need no such kinds");
+    let mut shop = Cluster::open(&[]).await?;
+    let meltemi = shop.meltemi().await?;
+    let client = proxy(&meltemi).await?;
+    assert!(client.resource(types::CLUSTER, &cluster("server")).is_some(), "services need no such kinds");
     let began = Instant::now();
     shop.objects.install(&parity::definitions()?).await?;
     shop.objects.apply(&[route("/late")]).await?;
     let installed = Instant::now();
-    let arrived =
-        proxy.until("the route", Duration::from_secs(15), |held| holds(held, types::ROUTES, "/late")).await?;
+    let arrived = client
+        .until("the route", Duration::from_secs(15), |held| holds(held, types::ROUTES, "/late"))
+        .await?;
     eprintln!(
         "the first object of a new kind arrived {:?} after it was written",
         arrived.saturating_duration_since(installed)
     );
-    nothing_removed(&proxy.told_since(began))
+    nothing_removed(&client.told_since(began))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_mesh_configuration_is_followed() -> Result<()> {
-    let shop = Shop::open(&parity::definitions()?).await?;
-    let proxy = shop.proxy().await?;
+    let shop = Cluster::open(&parity::definitions()?).await?;
+    let meltemi = shop.meltemi().await?;
+    let client = proxy(&meltemi).await?;
     let began = Instant::now();
     let mesh = |file: &str| mesh_configuration(&format!("accessLogFile: {file}\n"));
     for file in ["/dev/stdout", "/tmp/other"] {
         shop.objects.apply(&[mesh(file)]).await?;
-        proxy.until(file, Duration::from_secs(5), |held| holds(held, types::LISTENER, file)).await?;
+        client.until(file, Duration::from_secs(5), |held| holds(held, types::LISTENER, file)).await?;
     }
     // Without it the defaults hold again.
     shop.objects.delete(&[mesh("")]).await?;
-    proxy
+    client
         .until("no access log", Duration::from_secs(5), |held| !holds(held, types::LISTENER, "/tmp/other"))
         .await?;
-    nothing_removed(&proxy.told_since(began))
+    nothing_removed(&client.told_since(began))
 }
 
 /// Cases of different kinds of resources, small enough that all is created within one second.
@@ -268,7 +201,7 @@ fn deletable(state: &[Value]) -> Vec<Value> {
 async fn create_at_once(objects: &Objects, state: &[Value]) -> Result<()> {
     for _ in 0..5 {
         wait::until_true("the start of a second", Duration::from_secs(2), async || {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
             Ok(now.subsec_millis() < 250)
         })
         .await?;
@@ -283,13 +216,13 @@ async fn create_at_once(objects: &Objects, state: &[Value]) -> Result<()> {
         }
         objects.delete(&deletable(state)).await?;
     }
-    anyhow::bail!("the objects can't be created within one second")
+    bail!("the objects can't be created within one second")
 }
 
 /// What differs between the two modes, if anything does.
 async fn compare(case: &Case, apiserver: &ApiServer) -> Result<Option<String>> {
     let [files, kubernetes] = [Scratch::new()?, Scratch::new()?];
-    let state = meltemi_tests::state::State::new(files.path())?;
+    let state = State::new(files.path())?;
     state.write_text("state", &case.state()?)?;
     let source = Source::Files { dir: state.path().into(), mesh: case.mesh() };
     let from_files = Meltemi::start(&source, files.path()).await?;
@@ -302,7 +235,7 @@ async fn compare(case: &Case, apiserver: &ApiServer) -> Result<Option<String>> {
         left.synced().await?;
         right.synced().await?;
         let (left, right) = (left.held(), right.held());
-        let keys: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
+        let keys: BTreeSet<_> = left.keys().chain(right.keys()).collect();
         let differ: Vec<_> = keys.into_iter().filter(|key| left.get(*key) != right.get(*key)).collect();
         if !differ.is_empty() {
             return Ok(Some(format!(
