@@ -92,7 +92,8 @@ async fn main() -> Result<()> {
         tokio::spawn(server.run());
     }
     println!("Starting Meltemi on {} ...", example.display());
-    let meltemi = Meltemi::start(&Source::Files(example.clone()), "{}", scratch.path()).await?;
+    let source = Source::Files { dir: example.clone(), mesh: "{}\n".into() };
+    let meltemi = Meltemi::start(&source, scratch.path()).await?;
     println!("  it is ready; look inside at http://{}/debug while this runs", meltemi.http);
 
     let objects = objects::read(&example.join("services.yaml"))?;
@@ -156,8 +157,12 @@ async fn send(ask: &Ask) -> Result<Report> {
 
 /// `name: count` for each server that answered, then statuses other than 200, then errors.
 fn destinations(report: &Report) -> String {
-    let statuses: BTreeMap<_, _> =
-        report.statuses.iter().filter(|(s, _)| **s != 200).map(|(s, n)| (format!("status {s}"), *n)).collect();
+    let statuses: BTreeMap<_, _> = report
+        .statuses
+        .iter()
+        .filter(|(s, _)| **s != 200)
+        .map(|(s, n)| (format!("status {s}"), *n))
+        .collect();
     let errors = report.errors.iter().map(|(e, n)| (format!("error {e}"), *n));
     let all = report.names.clone().into_iter().chain(statuses).chain(errors);
     all.map(|(name, n)| format!("{name}: {n}")).collect::<Vec<_>>().join(", ")
