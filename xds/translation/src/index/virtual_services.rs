@@ -7,7 +7,7 @@ mod resolve;
 use crate::names::MESH_GATEWAY;
 use meltemi_api::istio::networking::v1alpha3::VirtualService;
 use meltemi_world::visibility::Visibility;
-use meltemi_world::{Config, Meta, Snapshot, Str};
+use meltemi_world::{Config, Meta, NsName, Snapshot, Str};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -32,7 +32,11 @@ pub fn ingress_semantics(meta: &Meta) -> bool {
 
 /// VirtualServices in order of age, by gateway (`mesh` or `NAMESPACE/NAME`) and visibility.
 #[derive(Clone, Debug, Default)]
-pub struct VirtualServices(BTreeMap<Str, Bound>);
+pub struct VirtualServices {
+    bound: BTreeMap<Str, Bound>,
+    /// The delegates that a VirtualService names, whether they are there or not.
+    delegates: BTreeMap<NsName, Vec<NsName>>,
+}
 
 /// The VirtualServices bound to one gateway.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +65,10 @@ impl VirtualServices {
             } else {
                 delegates.merge(resolve::names(vs, &snapshot.settings.domain))
             };
+            let named: Vec<_> = delegates::named_by(vs).collect();
+            if !named.is_empty() {
+                out.delegates.insert(vs.meta.key(), named);
+            }
             out.insert(&resolved, &visibility(snapshot, &resolved));
         }
         out
@@ -70,7 +78,7 @@ impl VirtualServices {
         let mesh = [MESH_GATEWAY.to_owned()];
         let gateways = if vs.spec.gateways.is_empty() { &mesh[..] } else { &vs.spec.gateways };
         for gateway in gateways {
-            let bound = self.0.entry(gateway.as_str().into()).or_default();
+            let bound = self.bound.entry(gateway.as_str().into()).or_default();
             bound.all.push(vs.clone());
             match visibility {
                 Visibility::Public => bound.public.push(vs.clone()),
@@ -90,7 +98,7 @@ impl VirtualServices {
     ///
     /// Source: Istio `SelectVirtualServices`, `PushContext.VirtualServicesForGateway`.
     pub fn visible(&self, namespace: &str, gateway: &str) -> Vec<SharedVirtualService> {
-        let Some(bound) = self.0.get(gateway) else { return Vec::new() };
+        let Some(bound) = self.bound.get(gateway) else { return Vec::new() };
         let group = |map: &BTreeMap<Str, Vec<_>>| map.get(namespace).cloned().unwrap_or_default();
         let mut groups = [group(&bound.private), group(&bound.exported), bound.public.clone()];
         let ordered = if gateway == MESH_GATEWAY { &mut groups[..] } else { &mut groups[2..] };
@@ -100,10 +108,15 @@ impl VirtualServices {
         groups.concat()
     }
 
+    /// The VirtualServices that `root` delegates to: a change of one of them changes `root`.
+    pub fn delegates_of(&self, root: &NsName) -> &[NsName] {
+        self.delegates.get(root).map_or(&[], Vec::as_slice)
+    }
+
     /// The hosts that the VirtualServices bound to `gateway` lead to, whoever may see them. With `source_namespace`,
     /// only by routes that clients of that namespace may take. Source: Istio `destinationsByGateway`.
     pub fn destinations_of_gateway(&self, gateway: &str, source_namespace: Option<&str>) -> BTreeSet<&str> {
-        let all = self.0.get(gateway).into_iter().flat_map(|bound| &bound.all);
+        let all = self.bound.get(gateway).into_iter().flat_map(|bound| &bound.all);
         all.flat_map(|vs| destinations(&vs.spec, source_namespace).into_keys()).collect()
     }
 }

@@ -124,7 +124,11 @@ impl Scope {
             .collect();
         let outbound_traffic_policy =
             sidecar.as_ref().and_then(|s| s.spec.outbound_traffic_policy.clone()).unwrap_or_else(|| mesh_policy(snapshot));
-        let virtual_services = egress.iter().flat_map(|e| &e.virtual_services).map(|v| v.meta.key()).collect();
+        let mut virtual_services = BTreeSet::new();
+        for key in egress.iter().flat_map(|e| &e.virtual_services).map(|v| v.meta.key()) {
+            virtual_services.extend(index.virtual_services.delegates_of(&key).iter().cloned());
+            virtual_services.insert(key);
+        }
         Self {
             namespace: key.namespace.clone(),
             sidecar,

@@ -3,7 +3,9 @@
 //! Source: Istio `mergeVirtualServices`, `MergeHTTPRoutes`.
 
 use super::{SharedVirtualService, ingress_semantics, resolve, visibility};
-use meltemi_api::istio::networking::v1alpha3::{HttpMatchRequest, HttpRoute, StringMatch, string_match::MatchType};
+use meltemi_api::istio::networking::v1alpha3::{
+    Delegate, HttpMatchRequest, HttpRoute, StringMatch, string_match::MatchType,
+};
 use meltemi_world::{Config, NsName, Snapshot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,9 +32,7 @@ impl<'a> Delegates<'a> {
             .flat_map(|http| match &http.delegate {
                 None => vec![http.clone()],
                 Some(delegate) => {
-                    let own = &*root.meta.namespace;
-                    let namespace = if delegate.namespace.is_empty() { own } else { delegate.namespace.as_str() };
-                    let routes = self.routes_of(&NsName::new(namespace, delegate.name.as_str()), own);
+                    let routes = self.routes_of(&key(delegate, &root), &root.meta.namespace);
                     routes.into_iter().filter_map(|sub| merge_route(http, sub)).collect()
                 }
             })
@@ -50,6 +50,16 @@ impl<'a> Delegates<'a> {
             _ => Vec::new(),
         }
     }
+}
+
+/// The delegates that a VirtualService names.
+pub(super) fn named_by(root: &SharedVirtualService) -> impl Iterator<Item = NsName> {
+    root.spec.http.iter().filter_map(|http| Some(key(http.delegate.as_ref()?, root)))
+}
+
+fn key(delegate: &Delegate, root: &SharedVirtualService) -> NsName {
+    let namespace = if delegate.namespace.is_empty() { &*root.meta.namespace } else { delegate.namespace.as_str() };
+    NsName::new(namespace, delegate.name.as_str())
 }
 
 fn visible_to(snapshot: &Snapshot, delegate: &SharedVirtualService, namespace: &str) -> bool {

@@ -95,7 +95,8 @@ fn only_presence(text: &StringMatch) -> bool {
 fn claim(name: &str, text: &StringMatch) -> Option<matcher::MetadataMatcher> {
     use matcher::value_matcher::MatchPattern;
     let value = |pattern| matcher::ValueMatcher { match_pattern: Some(pattern) };
-    let own = matcher::ValueMatcher { match_pattern: wire::string_matcher(text).map(MatchPattern::StringMatch) };
+    // A match that says nothing stays one in istiod, though it matches no value.
+    let own = value(MatchPattern::StringMatch(wire::string_matcher(text).unwrap_or_default()));
     let one_of = matcher::list_matcher::MatchPattern::OneOf(Box::new(own.clone()));
     let list = matcher::ListMatcher { match_pattern: Some(one_of) };
     let either =
