@@ -1,1 +1,3 @@
 //! LDS: listeners of sidecars and gateways.
+
+pub mod tls;
