@@ -4,6 +4,7 @@
 //! [session](session) per stream, the [`Registry`] of who is connected, and the transport.
 #![forbid(unsafe_code)]
 
+pub mod engine;
 mod io;
 mod observer;
 mod registry;

@@ -64,7 +64,7 @@ impl Kept {
 impl ProxyView {
     /// A proxy that has just announced itself.
     pub(crate) fn new(announced: Proxy, state: Arc<State>) -> Self {
-        let proxy = state.snapshot.refreshed(&announced);
+        let proxy = state.snapshot.resolve(&announced);
         let targets = state.snapshot.service_targets(&proxy);
         let scope = state.scope(&Scope::key(&state.index, &proxy));
         let mut view = Self { announced, proxy, targets, scope, gateway: None, state, types: BTreeMap::new() };
@@ -129,7 +129,7 @@ impl ProxyView {
 
     /// Reads the proxy's own Pod and services anew. Returns whether anything differs.
     fn refresh(&mut self, state: &State) -> bool {
-        let proxy = state.snapshot.refreshed(&self.announced);
+        let proxy = state.snapshot.resolve(&self.announced);
         let targets = state.snapshot.service_targets(&proxy);
         let differs = proxy != self.proxy || targets != self.targets;
         self.proxy = proxy;
