@@ -7,7 +7,7 @@ use meltemi_api::envoy::config::core::v3::{Locality, Node};
 use meltemi_api::wkt::json_to_struct;
 use meltemi_control_plane::sources::decode;
 use meltemi_server::engine::{Engine, ResourceType};
-use meltemi_server::source::{Peer, ProxyHandle, Source};
+use meltemi_server::{Peer, ProxyHandle, Source};
 use meltemi_server::{Resources, Subscription, View};
 use meltemi_world::snapshot::Settings;
 use meltemi_world::{Change, Kind, NsName, Object, Snapshot, World};
