@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, DynamicObject, PostParams},
@@ -150,7 +151,22 @@ impl Objects {
                 Err(kube::Error::Api(e)) if e.code == 404 => {}
                 Err(e) => return Err(e).with_context(|| format!("deleting {}", describe(object))),
             }
+            if object["kind"] == "Namespace" {
+                self.finalize(name).await?;
+            }
         }
+        Ok(())
+    }
+
+    /// Takes a namespace that is being deleted away: the controller that would do so does not run.
+    async fn finalize(&self, name: &str) -> Result<()> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let Some(mut namespace) = api.get_opt(name).await? else { return Ok(()) };
+        if let Some(spec) = &mut namespace.spec {
+            spec.finalizers = None;
+        }
+        let _: Namespace =
+            api.replace_subresource("finalize", name, &PostParams::default(), &namespace).await?;
         Ok(())
     }
 

@@ -22,6 +22,26 @@ impl Case {
         Ok(Self { name: name.into(), dir: setup::shared()?.join("parity/cases").join(name) })
     }
 
+    /// All cases, sorted by name; those of one suite or of one name if `only` is not empty.
+    pub fn all(only: &str) -> Result<Vec<Self>> {
+        let cases = setup::shared()?.join("parity/cases");
+        let mut all = Vec::new();
+        for suite in fs::read_dir(&cases)?.flatten().map(|e| e.path()) {
+            let inside = fs::read_dir(&suite).with_context(|| format!("reading {}", suite.display()))?;
+            for dir in inside.flatten().map(|e| e.path()).filter(|d| d.join("state.yaml").is_file()) {
+                let name = dir.strip_prefix(&cases)?.display().to_string();
+                if only.is_empty()
+                    || name == only
+                    || name.strip_prefix(only).is_some_and(|n| n.starts_with('/'))
+                {
+                    all.push(Self { name, dir });
+                }
+            }
+        }
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
     /// The objects of its state, as YAML.
     pub fn state(&self) -> Result<String> {
         let path = self.dir.join("state.yaml");

@@ -1,27 +1,20 @@
 //! Meltemi on a real kube-apiserver: what a loss of it costs, and what it reads there.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     env,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use meltemi_api::wkt::Any;
 use meltemi_tests::{
-    apiserver::ApiServer,
     cluster::{Cluster, cluster, endpoints, holds, mesh_configuration, proxy, route, service},
-    meltemi::{Meltemi, Source},
-    netns::Place,
-    objects::{self, Objects},
-    parity::{self, Case},
-    proxy::{Key, Proxy, Told},
-    scratch::Scratch,
-    state::State,
-    wait, workload,
+    objects::Objects,
+    parity,
+    proxy::{Key, Told},
     xds_client::types,
 };
-use serde_json::Value;
 
 fn nothing_removed(told: &[Told]) -> Result<()> {
     for told in told {
@@ -153,98 +146,4 @@ async fn the_mesh_configuration_is_followed() -> Result<()> {
         .until("no access log", Duration::from_secs(5), |held| !holds(held, types::LISTENER, "/tmp/other"))
         .await?;
     nothing_removed(&client.told_since(began))
-}
-
-/// Cases of different kinds of resources, small enough that all is created within one second.
-const CASES: &[&str] = &[
-    "smoke/apps-plain",
-    "samples/bookinfo-ingress",
-    "samples/bookinfo-gwapi",
-    "virtualservice/match-headers-query",
-    "destinationrule/merge",
-    "serviceentry/workload-entries",
-    "services/endpoint-conditions",
-    "security/authz-operations",
-];
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_and_an_apiserver_give_equal_bytes() -> Result<()> {
-    let apiserver = ApiServer::start().await?;
-    let mut objects = Objects::new(apiserver.client().await?).await?;
-    objects.install(&parity::definitions()?).await?;
-    objects.apply(&[workload::namespace("istio-system")]).await?;
-    let mut failures = Vec::new();
-    for name in CASES {
-        let case = Case::open(name)?;
-        let state = objects::parse(&case.state()?)?;
-        objects.apply(&[mesh_configuration(&case.mesh())]).await?;
-        create_at_once(&objects, &state).await.with_context(|| case.name.clone())?;
-        if let Some(difference) = compare(&case, &apiserver).await.with_context(|| case.name.clone())? {
-            failures.push(format!("{name}: {difference}"));
-        }
-        objects.delete(&deletable(&state)).await?;
-    }
-    ensure!(failures.is_empty(), "{}", failures.join("\n"));
-    Ok(())
-}
-
-/// Namespaces stay, since nothing here would finish their deletion; so does the apiserver's own Service.
-fn deletable(state: &[Value]) -> Vec<Value> {
-    let stays = |o: &&Value| {
-        o["kind"] == "Namespace" || (o["kind"] == "Service" && o["metadata"]["name"] == "kubernetes")
-    };
-    state.iter().filter(|o| !stays(o)).cloned().collect()
-}
-
-/// Creates all within one second: of two objects that claim the same, the older one wins, and in a file all are equally
-/// old.
-async fn create_at_once(objects: &Objects, state: &[Value]) -> Result<()> {
-    for _ in 0..5 {
-        wait::until_true("the start of a second", Duration::from_secs(2), async || {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-            Ok(now.subsec_millis() < 250)
-        })
-        .await?;
-        objects.apply(state).await?;
-        let mut seconds = BTreeMap::new();
-        for object in deletable(state) {
-            let at = objects.get(&object).await?["metadata"]["creationTimestamp"].clone();
-            *seconds.entry(at.to_string()).or_insert(0) += 1;
-        }
-        if seconds.len() == 1 {
-            return Ok(());
-        }
-        objects.delete(&deletable(state)).await?;
-    }
-    bail!("the objects can't be created within one second")
-}
-
-/// What differs between the two modes, if anything does.
-async fn compare(case: &Case, apiserver: &ApiServer) -> Result<Option<String>> {
-    let [files, kubernetes] = [Scratch::new()?, Scratch::new()?];
-    let state = State::new(files.path())?;
-    state.write_text("state", &case.state()?)?;
-    let source = Source::Files { dir: state.path().into(), mesh: case.mesh() };
-    let from_files = Meltemi::start(&source, files.path()).await?;
-    let from_kubernetes =
-        Meltemi::start(&Source::Kubernetes(apiserver.kubeconfig().into()), kubernetes.path()).await?;
-    for (name, node) in case.proxies()? {
-        let host = Place::host();
-        let left = Proxy::connect(&host, from_files.grpc, node.clone()).await?;
-        let right = Proxy::connect(&host, from_kubernetes.grpc, node).await?;
-        left.synced().await?;
-        right.synced().await?;
-        let (left, right) = (left.held(), right.held());
-        let keys: BTreeSet<_> = left.keys().chain(right.keys()).collect();
-        let differ: Vec<_> = keys.into_iter().filter(|key| left.get(*key) != right.get(*key)).collect();
-        if !differ.is_empty() {
-            return Ok(Some(format!(
-                "{name}: {} of {} resources differ, such as {:?}",
-                differ.len(),
-                left.len(),
-                differ[0]
-            )));
-        }
-    }
-    Ok(None)
 }

@@ -128,6 +128,11 @@ async fn an_apiserver_comes_back_with_its_data_and_forgets_old_versions() -> Res
     assert_eq!(pod.status.and_then(|s| s.pod_ip).as_deref(), Some("10.244.0.10"));
     let old = pod.metadata.resource_version.context("no version")?;
 
+    let gone = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gone"}});
+    objects.apply(std::slice::from_ref(&gone)).await?;
+    objects.delete(std::slice::from_ref(&gone)).await?;
+    assert!(objects.get(&gone).await.is_err(), "a namespace is deleted at once");
+
     apiserver.kill()?;
     assert!(pods.get("web").await.is_err(), "the apiserver is down");
     let beside = apiserver.beside().await?;
