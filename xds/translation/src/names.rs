@@ -6,8 +6,6 @@
 pub const BLACK_HOLE: &str = "BlackHoleCluster";
 /// The cluster that passes outbound traffic through to where it was going.
 pub const PASSTHROUGH: &str = "PassthroughCluster";
-/// The cluster that resolves the name that outbound traffic goes to (`ALLOW_ANY_DYNAMIC_DNS`).
-pub const DYNAMIC_DNS: &str = "AllowAnyDynamicDNSCluster";
 /// The cluster that passes inbound traffic through to the application.
 pub const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
 /// The listener that all outbound traffic arrives at.
@@ -32,15 +30,6 @@ pub fn outbound_sni(port: u32, subset: &str, hostname: &str) -> String {
 /// `inbound|PORT||`.
 pub fn inbound_cluster(target_port: u32) -> String {
     format!("inbound|{target_port}||")
-}
-
-/// Port and host in a cluster's name of the form `DIRECTION|PORT|SUBSET|HOST`.
-pub fn parse_cluster(name: &str) -> Option<(&str, &str)> {
-    let parts: Vec<&str> = name.split('|').collect();
-    match parts[..] {
-        [_, port, _, hostname] => Some((port, hostname)),
-        _ => None,
-    }
 }
 
 /// The parts of an outbound cluster's name.

@@ -1,5 +1,9 @@
 //! RDS: route configurations of sidecars and gateways.
 //!
+//! Besides services, VirtualServices and DestinationRules (their hash policies), a route depends of the proxy on: its
+//! scope, namespace, labels, DNS domain, IP families, DNS capture, and the headers that its ProxyConfig chooses; of a
+//! gateway also on its merged servers. It never depends on endpoints.
+//!
 //! Source: Istio `pilot/pkg/networking/core/httproute.go`, `gateway.go` and `route/route.go`.
 
 mod default;

@@ -204,12 +204,6 @@ impl Scope {
         self.outbound_traffic_policy.mode() == Mode::AllowAny
     }
 
-    /// Whether unknown names are resolved by the proxy itself (`ALLOW_ANY_DYNAMIC_DNS`, a mode of MeshConfig only).
-    pub fn allows_any_dynamic_dns(&self) -> bool {
-        use meltemi_api::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
-        self.outbound_traffic_policy.mode == Mode::AllowAnyDynamicDns as i32
-    }
-
     /// The Sidecar's ingress listeners; empty where it names none.
     pub fn ingress(&self) -> &[networking::IstioIngressListener] {
         self.sidecar.as_ref().map_or(&[], |s| s.spec.ingress.as_slice())

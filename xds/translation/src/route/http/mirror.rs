@@ -36,7 +36,7 @@ fn policy(place: &Place<'_>, to: &Destination, share: FractionalPercent) -> Requ
         cluster: cluster(place, to),
         runtime_fraction: Some(RuntimeFractionalPercent { default_value: Some(share), ..Default::default() }),
         trace_sampled: Some(false),
-        disable_shadow_host_suffix_append: true,
+        disable_shadow_host_suffix_append: place.cx.features().disable_shadow_host_suffix,
         ..Default::default()
     }
 }

@@ -154,13 +154,13 @@ fn operation(place: &Place<'_>, vs: &Config<VirtualService>, route: &envoy::Rout
     };
     let destination = match &route.action {
         Some(envoy::route::Action::Route(action)) => match &action.cluster_specifier {
-            Some(route_action::ClusterSpecifier::Cluster(cluster)) => names::parse_cluster(cluster),
+            Some(route_action::ClusterSpecifier::Cluster(cluster)) => names::parse_outbound(cluster),
             _ => None,
         },
         _ => None,
     };
     match destination {
-        Some((port, hostname)) => format!("{hostname}:{port}{path}"),
+        Some(to) => format!("{}:{}{path}", to.hostname, to.port),
         None => format!("{}:{}{path}", vs.meta.name, place.port),
     }
 }

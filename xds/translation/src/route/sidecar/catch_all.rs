@@ -2,6 +2,7 @@
 //!
 //! Source: Istio `buildCatchAllVirtualHost`.
 
+use crate::cluster::dynamic_dns;
 use crate::proxy_headers::ProxyHeaders;
 use crate::route::{default::any_path, set_timeout};
 use crate::{Cx, names};
@@ -12,8 +13,8 @@ use meltemi_api::istio::networking::v1alpha3::Destination;
 
 /// Lets unknown names through or answers 502, as the outbound traffic policy says.
 pub(super) fn virtual_host(cx: &Cx<'_>, headers: &ProxyHeaders) -> VirtualHost {
-    let (name, action) = if cx.scope.allows_any_dynamic_dns() {
-        ("allow_any_dynamic_dns", pass_to(names::DYNAMIC_DNS.to_owned(), headers))
+    let (name, action) = if dynamic_dns::is_allow_any(cx) {
+        ("allow_any_dynamic_dns", pass_to(dynamic_dns::ALLOW_ANY.to_owned(), headers))
     } else if cx.scope.allows_any() {
         let proxy = cx.scope.outbound_traffic_policy.egress_proxy.as_ref();
         ("allow_any", pass_to(proxy.map_or_else(|| names::PASSTHROUGH.to_owned(), egress_cluster), headers))
