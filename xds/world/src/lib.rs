@@ -19,6 +19,7 @@ pub mod object;
 pub mod protocol;
 pub mod proxy;
 pub mod registry;
+pub mod selector;
 pub mod service;
 pub mod snapshot;
 mod targets;

@@ -65,7 +65,8 @@ impl Index {
             return Self::build(snapshot);
         }
         let mut next = self.clone();
-        if !changes.services.is_empty() {
+        let by_namespace = snapshot.mesh.service_entry_visibility.is_some() && changes.has(Kind::Namespace);
+        if !changes.services.is_empty() || by_namespace {
             next.services = Arc::new(Services::build(snapshot));
             next.networks = Arc::new(Networks::build(snapshot));
         }

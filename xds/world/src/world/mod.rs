@@ -5,14 +5,15 @@
 
 mod compute;
 mod dirty;
+mod discovery;
 mod index;
 mod tables;
 
 use crate::convert::Networks;
-use crate::{Change, ChangeSet, Kind, NsName, Object, Snapshot};
+use crate::{Change, ChangeSet, Snapshot};
 use dirty::Dirty;
+use discovery::{Discovery, Objects};
 use index::Index;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Holds the current snapshot and makes the next one.
@@ -21,6 +22,7 @@ pub struct World {
     current: Arc<Snapshot>,
     index: Index,
     networks: Networks,
+    discovery: Discovery,
 }
 
 impl World {
@@ -30,7 +32,8 @@ impl World {
         let mut empty = Snapshot::empty((*snapshot.settings).clone());
         (empty.mesh, empty.networks) = (snapshot.mesh.clone(), snapshot.networks.clone());
         let networks = Networks::of_snapshot(&empty);
-        let mut world = Self { current: Arc::new(empty), index: Index::default(), networks };
+        let discovery = Discovery::default();
+        let mut world = Self { current: Arc::new(empty), index: Index::default(), networks, discovery };
         world.apply(objects.into_iter().map(Change::Upsert).collect());
         world
     }
@@ -45,7 +48,7 @@ impl World {
         let mut next = (*self.current).clone();
         let (mut set, mut dirty) = (ChangeSet::default(), Dirty::default());
         // Of several changes to one object only the last one counts.
-        let mut objects: BTreeMap<(Kind, NsName), Option<Object>> = BTreeMap::new();
+        let mut objects = Objects::new();
         for change in changes {
             match change {
                 Change::Upsert(object) => drop(objects.insert(object.id(), Some(object))),
@@ -55,6 +58,7 @@ impl World {
             }
         }
         dirty.all |= set.mesh;
+        self.discovery.choose(&self.current, &next.mesh, &mut objects);
         for ((kind, name), object) in objects {
             if self.index.put(&mut next, &mut dirty, kind, &name, object) {
                 set.objects.insert((kind, name));
