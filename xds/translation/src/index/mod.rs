@@ -4,20 +4,24 @@
 //! it with the one before.
 
 pub mod authn;
+pub mod authz;
 pub mod cluster_local;
 pub mod destination_rules;
 pub mod gateways;
 pub mod networks;
+pub mod request_authn;
 pub mod services;
 pub mod sidecars;
 pub mod virtual_services;
 
 use authn::PeerAuthentications;
+use authz::AuthorizationPolicies;
 use cluster_local::ClusterLocal;
 use destination_rules::DestinationRules;
 use gateways::Gateways;
 use meltemi_world::{ChangeSet, Kind, Snapshot};
 use networks::Networks;
+use request_authn::RequestAuthentications;
 use services::Services;
 use sidecars::Sidecars;
 use std::sync::Arc;
@@ -34,6 +38,10 @@ pub struct Index {
     pub destination_rules: Arc<DestinationRules>,
     /// PeerAuthentications by namespace and workload.
     pub peer_authentications: Arc<PeerAuthentications>,
+    /// RequestAuthentications by namespace.
+    pub request_authentications: Arc<RequestAuthentications>,
+    /// AuthorizationPolicies by namespace.
+    pub authorization_policies: Arc<AuthorizationPolicies>,
     /// Gateways between networks.
     pub networks: Arc<Networks>,
     /// Hosts that only proxies of their own cluster reach.
@@ -52,6 +60,8 @@ impl Index {
             virtual_services: Arc::new(VirtualServices::build(snapshot)),
             destination_rules: Arc::new(DestinationRules::build(snapshot)),
             peer_authentications: Arc::new(PeerAuthentications::build(snapshot)),
+            request_authentications: Arc::new(RequestAuthentications::build(snapshot)),
+            authorization_policies: Arc::new(AuthorizationPolicies::build(snapshot)),
             networks: Arc::new(Networks::build(snapshot)),
             cluster_local: Arc::new(ClusterLocal::build(snapshot)),
             sidecars: Arc::new(Sidecars::build(snapshot)),
@@ -78,6 +88,12 @@ impl Index {
         }
         if changes.has(Kind::PeerAuthentication) {
             next.peer_authentications = Arc::new(PeerAuthentications::build(snapshot));
+        }
+        if changes.has(Kind::RequestAuthentication) {
+            next.request_authentications = Arc::new(RequestAuthentications::build(snapshot));
+        }
+        if changes.has(Kind::AuthorizationPolicy) {
+            next.authorization_policies = Arc::new(AuthorizationPolicies::build(snapshot));
         }
         if changes.has(Kind::Sidecar) {
             next.sidecars = Arc::new(Sidecars::build(snapshot));
