@@ -38,7 +38,6 @@ fn service(object: &mut Object) {
 
 fn pod(object: &mut Object) {
     if let Some(spec) = member(object, "spec") {
-        set(spec, "serviceAccountName", json!("default"));
         each(spec, "containers", |container| each(container, "ports", protocol));
         each(spec, "initContainers", |container| each(container, "ports", protocol));
     }
