@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// How many sequences, and how many changes each.
-const SEQUENCES: u64 = 60;
+const SEQUENCES: u64 = 1000;
 const CHANGES: usize = 12;
 
 /// Routes that are asked for whether they exist or not.

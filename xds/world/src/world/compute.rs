@@ -7,7 +7,7 @@ use crate::convert::workload_entry::{self, Instance};
 use crate::convert::{Mesh, Networks, kube_endpoints, kube_service, service_entry, topology};
 use crate::labels::Labels;
 use crate::workload::Namespace;
-use crate::{ChangeSet, Config, Endpoint, NsName, Service, ServiceKey, Snapshot, Str};
+use crate::{ChangeSet, Config, Endpoint, NsName, Resolution, Service, ServiceKey, Snapshot, Str};
 use meltemi_api::istio::networking::v1alpha3::ServiceEntry;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,8 +45,9 @@ impl World {
             })
             .collect();
         for (key, service, endpoints) in results {
+            let old = next.registry.shared_endpoints(&key).cloned();
             let (service_differs, endpoints_differ) = next.registry.set(&key, service, endpoints);
-            if service_differs {
+            if service_differs || endpoints_differ && reach_beyond_endpoints(next, &key, old.as_deref()) {
                 set.services.insert(key.clone());
             }
             if endpoints_differ {
@@ -102,6 +103,18 @@ impl World {
             }
         }
     }
+}
+
+/// Whether a change of a service's endpoints shows elsewhere than in their own assignment: in the cluster, which names
+/// the accounts of its workloads and, where it is resolved by DNS, its hosts; or, of a service without an address, in a
+/// listener for each endpoint.
+fn reach_beyond_endpoints(next: &Snapshot, key: &ServiceKey, old: Option<&Vec<Endpoint>>) -> bool {
+    let Some(service) = next.registry.service(key) else { return true };
+    let accounts = |endpoints: &[Endpoint]| -> BTreeSet<Str> {
+        endpoints.iter().map(|e| e.workload.service_account.clone()).collect()
+    };
+    service.resolution != Resolution::ClientSideLb
+        || accounts(old.map_or(&[], Vec::as_slice)) != accounts(next.registry.endpoints(key))
 }
 
 /// Marks the services of ServiceEntries that select workloads with these labels.
