@@ -1,5 +1,16 @@
 //! The control plane's sources, servers and wiring.
+//!
+//! ```text
+//!  sources ──batches──► store (one writer) ──snapshots──► engine ──► streams
+//!                          └──► debug, metrics, readiness
+//! ```
 
 pub mod config;
+pub mod log;
+pub mod metrics;
+pub mod request;
+pub mod serve;
 pub mod sources;
+pub mod store;
+pub mod version;
 pub mod wire;

@@ -1,18 +1,36 @@
 //! The `meltemi` binary.
 
-use clap::Parser;
-use meltemi_control_plane::config::{Cli, Command, args};
+use meltemi_control_plane::config::{self, Command};
+use meltemi_control_plane::{request, version, wire};
+use std::io::Write;
+use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let (known, unknown) = args::known(std::env::args_os());
-    let cli = Cli::parse_from(known);
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    for flag in unknown {
-        tracing::warn!("unknown flag {flag} is ignored");
-    }
-    match cli.command {
-        Command::Discovery(flags) => meltemi_control_plane::wire::discovery(*flags).await,
-        _ => Ok(()),
-    }
+fn main() -> ExitCode {
+    let (cli, unknown) = match config::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(error) => error.exit(),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let done = match cli.command {
+        Command::Discovery(flags) => runtime.block_on(wire::discovery(*flags, unknown)),
+        Command::Request(flags) => runtime.block_on(request::send(&flags)).map(|answer| print(&answer)),
+        Command::Version(flags) => {
+            print(&version::text(flags.output.as_deref(), flags.short));
+            Ok(())
+        }
+    };
+    done.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+fn print(text: &str) {
+    // A reader that has gone away, such as `head`, is no failure.
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "meltemi: {error:#}");
+    ExitCode::FAILURE
 }

@@ -1,45 +1,160 @@
-//! Wiring: from flags to a running control plane.
+//! Puts the parts together: from flags to a control plane that runs until it is told to stop.
 
-use crate::config::{Config, Discovery, Env};
-use crate::sources::file;
 use anyhow::{Context, Result};
-use axum::{Router, http::StatusCode, routing::get};
 use meltemi_server::engine::Engine;
-use meltemi_server::{Registry, serve};
-use meltemi_world::{Change, Snapshot, World};
+use meltemi_server::{Ads, Options, Registry, plaintext, serve_on};
+use meltemi_world::{ChangeSet, NsName, Snapshot};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
 
-/// Runs `meltemi discovery`.
+use crate::config::{Config, Discovery, Env};
+use crate::metrics::Metrics;
+use crate::serve::debug::Proxies;
+use crate::serve::{http, listen};
+use crate::sources::files::Files;
+use crate::sources::mesh::{Layer, MeshInputs};
+use crate::sources::{Batches, Part};
+use crate::store::{self, Publisher, Shared};
+use crate::version::BUILD;
+
+/// Runs `meltemi discovery` until SIGTERM or SIGINT. `unknown` are the flags that were left out.
 ///
 /// # Errors
-/// If an address cannot be listened on or the mesh configuration cannot be read.
-pub async fn discovery(flags: Discovery) -> Result<()> {
+/// If it cannot start: an address is taken, a folder does not exist, a kubeconfig cannot be read.
+pub async fn discovery(flags: Discovery, unknown: Vec<String>) -> Result<()> {
+    let (_levels, problems) = crate::log::start(&flags);
     let (config, notices) = Config::new(flags, &mut Env::of_process());
-    for notice in notices {
+    tracing::info!(version = %BUILD, revision = &*config.settings.revision, "starting");
+    for flag in unknown {
+        tracing::warn!("unknown flag --{flag} is ignored");
+    }
+    for notice in problems.into_iter().chain(notices) {
         tracing::warn!("{notice}");
     }
-    let mut world = World::new(Snapshot::empty(config.settings.clone()));
-    let mesh_file = &config.flags.mesh_config;
-    let mut changes = Vec::new();
-    if let Ok(text) = std::fs::read_to_string(mesh_file) {
-        let user: serde_json::Value = serde_saphyr::from_str(&text)?;
-        changes.push(Change::Mesh(Arc::new(meltemi_world::mesh::overlay(&user)?)));
-    }
-    if let Some(dir) = &config.flags.config_dir {
-        let (objects, findings) = file::load(dir);
-        for finding in findings {
-            finding.log();
-        }
-        changes.extend(objects);
-    }
-    let set = world.apply(changes);
-    let engine = Arc::new(Engine::new(world.snapshot().clone()));
-    engine.publish(world.snapshot().clone(), set, Instant::now());
-    let http = TcpListener::bind(&config.flags.http_addr).await.context("--httpAddr")?;
-    tokio::spawn(async move { axum::serve(http, Router::new().route("/ready", get(|| async { StatusCode::OK }))).await });
-    let grpc = TcpListener::bind(&config.flags.grpc_addr).await.context("--grpcAddr")?;
-    serve(grpc, Arc::new(engine), Arc::new(Registry::default()), std::future::pending()).await?;
+    run(config, stop_signal()?).await
+}
+
+/// Runs a control plane until `stop` resolves.
+///
+/// # Errors
+/// If it cannot start.
+pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
+    let metrics = Metrics::new();
+    let engine = Arc::new(Engine::new(Arc::new(Snapshot::empty(config.settings.clone()))));
+    let parts =
+        if config.file_mode() { vec![Part::Files, Part::Mesh] } else { vec![Part::Mesh, Part::Kinds] };
+    let publisher = ToEngine(engine.clone());
+    let first = Snapshot::empty(config.settings.clone());
+    let (store, batches, world) = store::new(first, parts, publisher, metrics.clone());
+    std::thread::Builder::new().name("store".into()).spawn(|| store.run())?;
+    sources(&config, batches)?;
+    servers(&config, engine, world, metrics, stop).await
+}
+
+fn sources(config: &Config, batches: Batches) -> Result<()> {
+    let inputs = MeshInputs::new([Layer::File, Layer::Own], batches.clone());
+    let folder = if config.file_mode() {
+        Some(
+            config
+                .flags
+                .config_dir
+                .clone()
+                .context("--registries File wants --configDir, the folder to read")?,
+        )
+    } else {
+        None
+    };
+    let files = Files {
+        folder,
+        mesh: config.flags.mesh_config.clone(),
+        networks: config.flags.networks_config.clone(),
+        config_map: NsName::new(config.settings.namespace.clone(), config.mesh_config_map.as_str()),
+        inputs,
+        batches,
+    };
+    files.start()?;
     Ok(())
+}
+
+async fn servers(
+    config: &Config,
+    engine: Arc<Engine>,
+    world: Arc<Shared>,
+    metrics: Metrics,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let flags = &config.flags;
+    let registry = Arc::new(Registry::new());
+    let options = Options { max_age: flags.keepalive_max_server_connection_age, ..Options::default() };
+    let ads = Ads::new(Arc::new(engine.clone()), registry.clone())
+        .limited(options)
+        .observed(Arc::new(metrics.clone()));
+    let look = http::Look {
+        world,
+        metrics,
+        proxies: Arc::new(Connected { registry }),
+        switches: Arc::new(config.debug.clone()),
+    };
+    let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+    if let Some(listener) = listen::on("--httpAddr", &flags.http_addr).await? {
+        let router = http::main(&look, flags.monitoring_addr.is_empty());
+        tasks.spawn(http::serve(listener, router, closing.clone()));
+    }
+    if let Some(listener) = listen::on("--monitoringAddr", &flags.monitoring_addr).await? {
+        tasks.spawn(http::serve(listener, http::monitoring(&look), closing.clone()));
+    }
+    if let Some(listener) = listen::on("--grpcAddr", &flags.grpc_addr).await? {
+        let (routes, closing) = (Routes::new(ads.clone()), closing.clone());
+        tasks.spawn(async move {
+            if let Err(error) = serve_on(plaintext(listener), routes, closing.cancelled_owned()).await {
+                tracing::error!(%error, "the xDS server ended");
+            }
+        });
+    }
+    stop.await;
+    tracing::info!("stopping");
+    ads.close();
+    closing.cancel();
+    tasks.close();
+    if tokio::time::timeout(flags.shutdown_duration, tasks.wait()).await.is_err() {
+        tracing::warn!(after = ?flags.shutdown_duration, "some connections had to be cut off");
+    }
+    Ok(())
+}
+
+/// Resolves once the process is told to stop.
+fn stop_signal() -> Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Hands snapshots to the engine.
+struct ToEngine(Arc<Engine>);
+
+impl Publisher for ToEngine {
+    fn publish(&self, snapshot: Arc<Snapshot>, changes: ChangeSet, since: Instant) {
+        self.0.publish(snapshot, changes, since);
+    }
+}
+
+/// The proxies that are connected.
+struct Connected {
+    registry: Arc<Registry>,
+}
+
+impl Proxies for Connected {
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
 }

@@ -95,9 +95,9 @@ impl Diagnostic {
     /// Puts it on the log, by its severity.
     pub fn log(&self) {
         match self.severity {
-            Severity::Error => tracing::error!("{self}"),
-            Severity::Warning => tracing::warn!("{self}"),
-            Severity::Note => tracing::debug!("{self}"),
+            Severity::Error => tracing::error!(target: "config", "{self}"),
+            Severity::Warning => tracing::warn!(target: "config", "{self}"),
+            Severity::Note => tracing::debug!(target: "config", "{self}"),
         }
     }
 }

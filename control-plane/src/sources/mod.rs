@@ -1,8 +1,13 @@
 //! Where the world comes from: a cluster, or a folder of files.
 
+mod batch;
 pub mod decode;
-pub mod diagnostic;
+mod diagnostic;
 pub mod file;
-pub mod yaml;
+pub mod files;
+mod follow;
+pub mod mesh;
+mod yaml;
 
+pub use batch::{Batch, Batches, Part, Subject};
 pub use diagnostic::{Diagnostic, Place, Severity};

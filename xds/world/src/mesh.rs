@@ -28,18 +28,27 @@ pub fn defaults() -> MeshConfig {
 /// # Errors
 /// If `user` is not an object, or a field of it has the wrong type.
 pub fn overlay(user: &Value) -> Result<MeshConfig, MeshError> {
+    overlay_all([user])
+}
+
+/// The defaults with several layers laid over them, one after the other.
+///
+/// # Errors
+/// If a layer is not an object, or a field has the wrong type.
+pub fn overlay_all<'a>(layers: impl IntoIterator<Item = &'a Value>) -> Result<MeshConfig, MeshError> {
     let mut merged: Value = serde_json::from_str(DEFAULTS).map_err(|e| MeshError::Invalid(e.to_string()))?;
-    match user {
-        Value::Null => {}
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                lay_over(&mut merged, key, value);
+    for layer in layers {
+        match layer {
+            Value::Null => {}
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    lay_over(&mut merged, key, value);
+                }
             }
+            _ => return Err(MeshError::Invalid("expected a mapping of field names to values".into())),
         }
-        _ => return Err(MeshError::Invalid("expected a mapping of field names to values".into())),
     }
-    let decoded =
-        meltemi_api::object::decode::<MeshConfig>(merged).map_err(|e| MeshError::Invalid(e.to_string()))?;
+    let decoded = meltemi_api::object::decode::<MeshConfig>(merged).map_err(|e| MeshError::Invalid(e.to_string()))?;
     Ok(decoded.value)
 }
 

@@ -1,0 +1,82 @@
+//! Readiness, version and metrics.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::access;
+use super::debug;
+use crate::config;
+use crate::metrics::Metrics;
+use crate::store::Shared;
+use crate::version::BUILD;
+
+/// What the servers look at.
+#[derive(Clone)]
+pub struct Look {
+    /// The world.
+    pub world: Arc<Shared>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The connected proxies, and what they have.
+    pub proxies: Arc<dyn debug::Proxies>,
+    /// Switches of debugging.
+    pub switches: Arc<config::Debug>,
+}
+
+/// What is served on `--httpAddr`: readiness, and debugging if it is wanted there. Without `--monitoringAddr`, what
+/// belongs there as well.
+pub fn main(look: &Look, with_monitoring: bool) -> Router {
+    let mut router = Router::new().route("/ready", get(ready)).with_state(look.clone());
+    if look.switches.on_http || with_monitoring {
+        router = router.merge(debugging(look));
+    }
+    if with_monitoring {
+        router = router.merge(measures(look));
+    }
+    router
+}
+
+/// What is served on `--monitoringAddr`.
+pub fn monitoring(look: &Look) -> Router {
+    measures(look).merge(debugging(look))
+}
+
+fn measures(look: &Look) -> Router {
+    let local_only = from_fn_with_state(look.switches.metrics_localhost_only, access::metrics);
+    let metrics = Router::new().route("/metrics", get(metrics)).layer(local_only);
+    metrics.route("/version", get(|| async { BUILD.to_string() })).with_state(look.clone())
+}
+
+fn debugging(look: &Look) -> Router {
+    let guard = from_fn_with_state(look.switches.auth, access::debugging);
+    debug::router(look.clone()).layer(guard)
+}
+
+async fn ready(State(look): State<Look>) -> Response {
+    if look.world.is_complete() {
+        return (StatusCode::OK, "").into_response();
+    }
+    let missing: Vec<String> = look.world.waiting().iter().map(ToString::to_string).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not read yet: {}\n", missing.join(", "))).into_response()
+}
+
+async fn metrics(State(look): State<Look>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], look.metrics.text())
+}
+
+/// Serves until `stop`, then lets what is under way end.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "a server ended");
+    }
+}
