@@ -81,7 +81,7 @@ impl Index {
             next.networks = Arc::new(Networks::build(snapshot));
         }
         if changes.has(Kind::VirtualService) {
-            next.virtual_services = Arc::new(VirtualServices::build(snapshot));
+            next.virtual_services = Arc::new(self.virtual_services.next(snapshot));
         }
         if changes.has(Kind::DestinationRule) {
             next.destination_rules = Arc::new(DestinationRules::build(snapshot));

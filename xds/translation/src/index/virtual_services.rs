@@ -36,6 +36,8 @@ pub struct VirtualServices {
     bound: BTreeMap<Str, Bound>,
     /// The delegates that a VirtualService names, whether they are there or not.
     delegates: BTreeMap<NsName, Vec<NsName>>,
+    /// Each VirtualService without delegates, as it was read and as it is kept.
+    resolved: BTreeMap<NsName, (SharedVirtualService, SharedVirtualService)>,
 }
 
 /// The VirtualServices bound to one gateway.
@@ -55,23 +57,35 @@ impl VirtualServices {
     /// Arranges the snapshot's VirtualServices. Those without hosts are delegates: they count only through the
     /// VirtualServices that refer to them. Source: Istio `PushContext.initVirtualServices`.
     pub fn build(snapshot: &Snapshot) -> Self {
+        Self::default().next(snapshot)
+    }
+
+    /// As [`build`](Self::build), sharing what is the same as in `self`. The mesh's settings must not have changed.
+    pub fn next(&self, snapshot: &Snapshot) -> Self {
         let mut all: Vec<_> = snapshot.virtual_services.values().filter(|vs| !vs.spec.hosts.is_empty()).collect();
         all.sort_by(|a, b| a.meta.by_age(&b.meta));
         let delegates = delegates::Delegates::new(snapshot);
         let mut out = Self::default();
         for vs in all {
-            let resolved = if gateway_semantics(&vs.meta) {
-                vs.clone()
-            } else {
-                delegates.merge(resolve::names(vs, &snapshot.settings.domain))
-            };
+            let key = vs.meta.key();
             let named: Vec<_> = delegates::named_by(vs).collect();
-            if !named.is_empty() {
-                out.delegates.insert(vs.meta.key(), named);
+            let resolved = if named.is_empty() { self.resolve(vs, snapshot) } else { delegates.merge(vs) };
+            if named.is_empty() {
+                out.resolved.insert(key, (vs.clone(), resolved.clone()));
+            } else {
+                out.delegates.insert(key, named);
             }
             out.insert(&resolved, &visibility(snapshot, &resolved));
         }
         out
+    }
+
+    fn resolve(&self, vs: &SharedVirtualService, snapshot: &Snapshot) -> SharedVirtualService {
+        match self.resolved.get(&vs.meta.key()) {
+            Some((read, resolved)) if Arc::ptr_eq(read, vs) => resolved.clone(),
+            _ if gateway_semantics(&vs.meta) => vs.clone(),
+            _ => resolve::names(vs, &snapshot.settings.domain),
+        }
     }
 
     fn insert(&mut self, vs: &SharedVirtualService, visibility: &Visibility) {
@@ -137,6 +151,10 @@ mod tests {
     use meltemi_world::snapshot::Settings;
 
     fn world(services: &[(&str, &str, &str, &[&str])]) -> VirtualServices {
+        VirtualServices::build(&snapshot(services))
+    }
+
+    fn snapshot(services: &[(&str, &str, &str, &[&str])]) -> Snapshot {
         let mut snapshot = Snapshot::empty(Settings::default());
         for (namespace, name, gateway, export_to) in services {
             let meta = Meta { namespace: (*namespace).into(), name: (*name).into(), ..Default::default() };
@@ -148,7 +166,7 @@ mod tests {
             };
             snapshot.virtual_services.insert(meta.key(), Arc::new(Config { meta, spec }));
         }
-        VirtualServices::build(&snapshot)
+        snapshot
     }
 
     fn names(services: &[SharedVirtualService]) -> Vec<&str> {
@@ -178,5 +196,16 @@ mod tests {
         assert_eq!(names(&all.visible("x", "a/gw")), ["1", "2"]);
         assert_eq!(names(&all.visible("x", "b/gw")), ["3", "4"]);
         assert_eq!(all.visible("x", "a/gw")[0].spec.hosts, ["web.a.svc.cluster.local"]);
+    }
+
+    #[test]
+    fn what_did_not_change_is_shared() {
+        let before = snapshot(&[("a", "1", "mesh", &[]), ("a", "2", "mesh", &[])]);
+        let mut after = before.clone();
+        after.virtual_services.remove(&NsName::new("a", "2"));
+        let old = VirtualServices::build(&before);
+        let new = old.next(&after);
+        assert_eq!(names(&new.visible("a", "mesh")), ["1"]);
+        assert!(Arc::ptr_eq(&old.visible("a", "mesh")[0], &new.visible("a", "mesh")[0]));
     }
 }

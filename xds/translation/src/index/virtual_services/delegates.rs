@@ -2,7 +2,7 @@
 //!
 //! Source: Istio `mergeVirtualServices`, `MergeHTTPRoutes`.
 
-use super::{SharedVirtualService, ingress_semantics, resolve, visibility};
+use super::{SharedVirtualService, gateway_semantics, ingress_semantics, resolve, visibility};
 use meltemi_api::istio::networking::v1alpha3::{
     Delegate, HttpMatchRequest, HttpRoute, StringMatch, string_match::MatchType,
 };
@@ -18,12 +18,10 @@ impl<'a> Delegates<'a> {
         Self(snapshot)
     }
 
-    /// The VirtualService with each delegating route replaced by the delegate's routes. A route whose delegate is
-    /// missing or not visible is dropped.
-    pub(super) fn merge(&self, root: SharedVirtualService) -> SharedVirtualService {
-        if ingress_semantics(&root.meta) || root.spec.http.iter().all(|r| r.delegate.is_none()) {
-            return root;
-        }
+    /// The VirtualService, its names resolved, with each delegating route replaced by the delegate's routes. A route
+    /// whose delegate is missing or not visible is dropped.
+    pub(super) fn merge(&self, root: &SharedVirtualService) -> SharedVirtualService {
+        let root = resolve::names(root, &self.0.settings.domain);
         let mut merged: Config<_> = (*root).clone();
         merged.spec.http = root
             .spec
@@ -52,9 +50,10 @@ impl<'a> Delegates<'a> {
     }
 }
 
-/// The delegates that a VirtualService names.
+/// The delegates that a VirtualService names. Those made from Ingresses and Gateway API routes name none.
 pub(super) fn named_by(root: &SharedVirtualService) -> impl Iterator<Item = NsName> {
-    root.spec.http.iter().filter_map(|http| Some(key(http.delegate.as_ref()?, root)))
+    let own = !ingress_semantics(&root.meta) && !gateway_semantics(&root.meta);
+    root.spec.http.iter().filter(move |_| own).filter_map(|http| Some(key(http.delegate.as_ref()?, root)))
 }
 
 fn key(delegate: &Delegate, root: &SharedVirtualService) -> NsName {
