@@ -8,6 +8,8 @@ pub const BLACK_HOLE: &str = "BlackHoleCluster";
 pub const PASSTHROUGH: &str = "PassthroughCluster";
 /// The cluster that passes inbound traffic through to the application.
 pub const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
+/// The bootstrap's cluster of a proxy's own peers, by which Envoy balances zones (node metadata `ENABLE_SELF_DISCOVERY`).
+pub const SELF_DISCOVERY: &str = "local_cluster";
 /// The listener that all outbound traffic arrives at.
 pub const VIRTUAL_OUTBOUND: &str = "virtualOutbound";
 /// The listener that all inbound traffic arrives at.

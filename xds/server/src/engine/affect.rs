@@ -97,6 +97,9 @@ pub(crate) fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: Resource
                 || changes.has(Kind::PeerAuthentication)
                 || changes.has(Kind::Gateway) && !deps.proxy.is_sidecar()
                 || deps.any_in_reach(changes, Kind::ProxyConfig)
+                // A gateway with only the clusters that it needs may need those of JWT issuers.
+                || deps.snapshot.settings.features.filter_gateway_clusters
+                    && deps.any_in_reach(changes, Kind::RequestAuthentication)
         }
         ResourceType::Endpoints => {
             scope || deps.own_changed || deps.rules_changed(changes) || changes.has(Kind::PeerAuthentication)

@@ -6,6 +6,7 @@ use super::state::State;
 use super::ResourceType;
 use meltemi_distribution::{Resource, ResourceSet, Resources, Subscription};
 use meltemi_translation::gateway::{self, MergedGateway};
+use meltemi_translation::names::SELF_DISCOVERY;
 use meltemi_translation::{Cx, Scope};
 use meltemi_world::registry::ServiceTarget;
 use meltemi_world::{Kind, NsName, Proxy};
@@ -53,9 +54,11 @@ impl Kept {
         match stale {
             Stale::No => {}
             Stale::All => self.named.clear(),
-            // Names of endpoints end with the service's host (`outbound|80||HOST`).
+            // Names of endpoints end with the service's host (`outbound|80||HOST`), but for the proxy's own peers.
             Stale::Services(keys) => {
-                self.named.retain(|name, _| !keys.iter().any(|k| name.ends_with(&*k.hostname)));
+                self.named.retain(|name, _| {
+                    **name != *SELF_DISCOVERY && !keys.iter().any(|k| name.ends_with(&*k.hostname))
+                });
             }
         }
     }

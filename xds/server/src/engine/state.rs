@@ -2,7 +2,7 @@
 
 use meltemi_translation::scope::ScopeKey;
 use meltemi_translation::{Index, Scope};
-use meltemi_world::{ChangeSet, Snapshot};
+use meltemi_world::{ChangeSet, Kind, Snapshot};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -33,6 +33,11 @@ impl State {
     /// The generation after this one.
     pub(crate) fn next(&self, snapshot: Arc<Snapshot>, changes: Arc<ChangeSet>) -> Self {
         let index = Arc::new(self.index.next(&snapshot, &changes));
+        let changes = if self.concerns_all(&snapshot, &index, &changes) {
+            Arc::new(ChangeSet { mesh: true, ..(*changes).clone() })
+        } else {
+            changes
+        };
         let scopes = if shapes_scopes(&changes) { FxHashMap::default() } else { self.scopes.lock().clone() };
         let mut history = self.history.clone();
         history.push_back(changes);
@@ -40,6 +45,13 @@ impl State {
             history.pop_front();
         }
         Self { generation: self.generation + 1, snapshot, index, scopes: Mutex::new(scopes), history }
+    }
+
+    /// Whether a change concerns everybody, like one of the mesh's settings: gateways between networks are in the
+    /// assignments of all services, and labels of a namespace may decide who sees its ServiceEntries.
+    fn concerns_all(&self, snapshot: &Snapshot, index: &Index, changes: &ChangeSet) -> bool {
+        let by_labels = snapshot.mesh.service_entry_visibility.is_some() && changes.has(Kind::Namespace);
+        by_labels || index.networks != self.index.networks
     }
 
     /// The scope of `key`, built at most once in a generation.
@@ -54,7 +66,8 @@ impl State {
 
     /// What changed since `generation`; `None` if that is too long ago to know.
     pub(crate) fn since(&self, generation: u64) -> Option<ChangeSet> {
-        let missed = usize::try_from(self.generation - generation).ok().filter(|n| *n <= self.history.len())?;
+        let missed =
+            usize::try_from(self.generation - generation).ok().filter(|n| *n <= self.history.len())?;
         let mut merged = ChangeSet::default();
         for changes in self.history.iter().skip(self.history.len() - missed) {
             merged.merge(changes);
@@ -65,6 +78,8 @@ impl State {
 
 /// Whether a change can alter what proxies see, rather than only endpoints or policies.
 fn shapes_scopes(changes: &ChangeSet) -> bool {
-    use meltemi_world::Kind::{DestinationRule, Sidecar, VirtualService};
-    changes.mesh || !changes.services.is_empty() || [VirtualService, DestinationRule, Sidecar].iter().any(|k| changes.has(*k))
+    use Kind::{DestinationRule, Sidecar, VirtualService};
+    changes.mesh
+        || !changes.services.is_empty()
+        || [VirtualService, DestinationRule, Sidecar].iter().any(|k| changes.has(*k))
 }

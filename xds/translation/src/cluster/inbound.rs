@@ -81,7 +81,7 @@ fn of_ingress(cx: &Cx<'_>, listener: &IstioIngressListener) -> Option<Cluster> {
     let (address, endpoint_port) = default_endpoint(cx, &listener.default_endpoint)?;
     let service = cx.targets.iter().find(|t| t.target_port == number).map(|t| &t.service);
     // A port that no service names is known by its Sidecar.
-    let sidecar = cx.scope.sidecar.as_ref().map(|s| format!("{}.{}", s.meta.name, s.meta.namespace));
+    let sidecar = cx.scope.sidecar.as_ref().map(|s| format!("{}.{}", s.meta.name, cx.scope.namespace));
     let host = service.map_or_else(|| sidecar.unwrap_or_default(), |s| s.hostname.to_string());
     let protocol = Protocol::parse(&port.protocol);
     let port =

@@ -9,6 +9,7 @@ mod connection_pool;
 mod draft;
 pub mod dynamic_dns;
 mod fixed;
+mod gateway_scope;
 mod inbound;
 mod load_balancer;
 mod metadata;
@@ -21,8 +22,10 @@ mod tls;
 
 use crate::Cx;
 use meltemi_api::envoy::config::cluster::v3::Cluster;
+use meltemi_world::Service;
 use meltemi_world::proxy::ProxyType;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub use outbound::outbound_clusters;
 
@@ -43,7 +46,7 @@ pub fn clusters(cx: &Cx<'_>) -> Vec<Cluster> {
 }
 
 fn of_sidecar(cx: &Cx<'_>) -> Vec<Cluster> {
-    let mut out = outbound(cx);
+    let mut out = outbound(cx, cx.scope.services());
     out.push(fixed::black_hole(cx));
     out.push(fixed::passthrough(cx));
     if dynamic_dns::is_allow_any(cx) {
@@ -55,7 +58,7 @@ fn of_sidecar(cx: &Cx<'_>) -> Vec<Cluster> {
 }
 
 fn of_gateway(cx: &Cx<'_>) -> Vec<Cluster> {
-    let mut out = outbound(cx);
+    let mut out = outbound(cx, gateway_scope::services(cx));
     out.push(fixed::black_hole(cx));
     if cx.gateway.is_some_and(|g| g.auto_passthrough.is_some()) {
         out.extend(sni_dnat::clusters(cx));
@@ -63,7 +66,7 @@ fn of_gateway(cx: &Cx<'_>) -> Vec<Cluster> {
     out
 }
 
-fn outbound(cx: &Cx<'_>) -> Vec<Cluster> {
-    let ports = cx.scope.services().iter().flat_map(|s| s.ports.iter().map(move |p| (s, p)));
+fn outbound<'a>(cx: &Cx<'_>, services: impl IntoIterator<Item = &'a Arc<Service>>) -> Vec<Cluster> {
+    let ports = services.into_iter().flat_map(|s| s.ports.iter().map(move |p| (s, p)));
     ports.flat_map(|(service, port)| outbound_clusters(cx, service, port)).collect()
 }

@@ -139,8 +139,15 @@ impl<'a> Build<'a> {
 
     fn groups(&self, subset: &str) -> Vec<Group> {
         let rule = self.rule.map(|r| &r.spec);
-        let target =
-            Target { cx: self.cx, service: self.service, port: self.port, subset, rule, sni: self.sni };
+        let target = Target {
+            cx: self.cx,
+            service: self.service,
+            port: self.port,
+            subset,
+            rule,
+            sni: self.sni,
+            peers: false,
+        };
         target.groups()
     }
 

@@ -28,6 +28,9 @@ pub(crate) use select::{forces_unhealthy, keeps_draining};
 
 /// The endpoints of an EDS cluster, by its name; `None` for a cluster that the proxy does not have.
 pub fn load_assignment(cx: &Cx<'_>, cluster: &str) -> Option<ClusterLoadAssignment> {
+    if cluster == names::SELF_DISCOVERY {
+        return Some(own_peers(cx));
+    }
     let name = names::parse_outbound(cluster)?;
     let service = cx.service(name.hostname)?;
     if is_dns(service) {
@@ -35,7 +38,8 @@ pub fn load_assignment(cx: &Cx<'_>, cluster: &str) -> Option<ClusterLoadAssignme
     }
     let port = service.port(name.port)?;
     let rule = cx.scope.destination_rule(&cx.proxy.labels, &service.hostname);
-    let target = Target { cx, service, port, subset: name.subset, rule: rule_of(rule), sni: name.sni };
+    let rule = rule_of(rule);
+    let target = Target { cx, service, port, subset: name.subset, rule, sni: name.sni, peers: false };
     let groups = target.groups();
     let policy = target.policy();
     let setting = Setting::effective(cx.mesh(), policy.load_balancer, Some(service));
@@ -44,6 +48,18 @@ pub fn load_assignment(cx: &Cx<'_>, cluster: &str) -> Option<ClusterLoadAssignme
         None => groups.into_iter().map(Group::to_envoy).collect(),
     };
     Some(ClusterLoadAssignment { cluster_name: cluster.to_owned(), endpoints, ..Default::default() })
+}
+
+/// The workloads like the proxy's own, in its region: Envoy compares how they and a service's endpoints are spread
+/// over zones. Nothing ranks or weighs them.
+fn own_peers(cx: &Cx<'_>) -> ClusterLoadAssignment {
+    let own = cx.targets.first();
+    let seen = own.and_then(|t| Some((cx.service(&t.service.hostname)?, &t.port)));
+    let endpoints = seen.map_or_else(Vec::new, |(service, port)| {
+        let target = Target { cx, service, port, subset: "", rule: None, sni: false, peers: true };
+        target.groups().into_iter().map(Group::to_envoy).collect()
+    });
+    ClusterLoadAssignment { cluster_name: names::SELF_DISCOVERY.to_owned(), endpoints, ..Default::default() }
 }
 
 /// A port of a service, or of a subset, as a proxy reaches it.
@@ -61,6 +77,8 @@ pub(crate) struct Target<'a> {
     pub(crate) rule: Option<&'a DestinationRule>,
     /// Whether the cluster is one of an AUTO_PASSTHROUGH gateway.
     pub(crate) sni: bool,
+    /// Whether only workloads like the proxy's own are asked for.
+    pub(crate) peers: bool,
 }
 
 /// The endpoints of one locality (Istio `LocalityEndpoints`).

@@ -75,6 +75,9 @@ impl Filter {
         {
             return false;
         }
+        if target.peers && !is_peer(cx, endpoint) {
+            return false;
+        }
         self.keeps_health(cx, endpoint) && self.keeps_address(cx, endpoint)
     }
 
@@ -103,6 +106,19 @@ pub(super) fn is_visible(cx: &Cx<'_>, endpoint: &Endpoint) -> bool {
     let view = &cx.proxy.metadata.requested_network_view;
     let network = &*endpoint.workload.network;
     view.is_empty() || network.is_empty() || view.iter().any(|n| n == network)
+}
+
+/// Whether an endpoint is of the proxy's own workload and revision, in its region: Pods of one ReplicaSet are spread
+/// evenly, those of several need not be.
+fn is_peer(cx: &Cx<'_>, endpoint: &Endpoint) -> bool {
+    const REVISIONS: [&str; 2] = ["pod-template-hash", "rollouts-pod-template-hash"];
+    let proxy = cx.proxy;
+    let same = |label: &str| {
+        proxy.labels.get(label).unwrap_or_default() == endpoint.labels().get(label).unwrap_or_default()
+    };
+    *endpoint.workload.name == *proxy.metadata.workload_name
+        && REVISIONS.iter().all(|label| same(label))
+        && endpoint.workload.locality.region == proxy.locality.region
 }
 
 /// Whether the proxy is on a network, as far as is known.

@@ -163,7 +163,7 @@ fn remote(rule: &JwtRule, cluster: String) -> JwksSourceSpecifier {
 }
 
 /// Host and port of an HTTP URL; `None` for other schemes and unreadable ports. Source: Istio `ParseJwksURI`.
-fn host_and_port(uri: &str) -> Option<(&str, u32)> {
+pub(crate) fn host_and_port(uri: &str) -> Option<(&str, u32)> {
     let (rest, default) = match uri.strip_prefix("https://") {
         Some(rest) => (rest, 443),
         None => (uri.strip_prefix("http://")?, 80),

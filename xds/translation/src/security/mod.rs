@@ -3,7 +3,7 @@
 //! Source: Istio `pilot/pkg/security`, `pilot/pkg/networking/plugin`.
 
 mod authz;
-mod jwt;
+pub(crate) mod jwt;
 
 use crate::Cx;
 use crate::policy::Workload;

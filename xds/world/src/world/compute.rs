@@ -106,15 +106,16 @@ impl World {
 }
 
 /// Whether a change of a service's endpoints shows elsewhere than in their own assignment: in the cluster, which names
-/// the accounts of its workloads and, where it is resolved by DNS, its hosts; or, of a service without an address, in a
-/// listener for each endpoint.
+/// the accounts of its workloads, and where it is resolved by DNS its hosts, and may speak mutual TLS only if all of
+/// them do; or, of a service without an address, in a listener for each endpoint.
 fn reach_beyond_endpoints(next: &Snapshot, key: &ServiceKey, old: Option<&Vec<Endpoint>>) -> bool {
     let Some(service) = next.registry.service(key) else { return true };
-    let accounts = |endpoints: &[Endpoint]| -> BTreeSet<Str> {
-        endpoints.iter().map(|e| e.workload.service_account.clone()).collect()
+    let identities = |endpoints: &[Endpoint]| -> BTreeSet<(Str, bool, Str)> {
+        let of = |e: &Endpoint| (e.workload.service_account.clone(), e.workload.istio_tls, e.port_name.clone());
+        endpoints.iter().map(of).collect()
     };
     service.resolution != Resolution::ClientSideLb
-        || accounts(old.map_or(&[], Vec::as_slice)) != accounts(next.registry.endpoints(key))
+        || identities(old.map_or(&[], Vec::as_slice)) != identities(next.registry.endpoints(key))
 }
 
 /// Marks the services of ServiceEntries that select workloads with these labels.
