@@ -31,6 +31,11 @@ pub(super) fn of_service<'a>(cx: &Cx<'a>, hostname: &str, port: u32) -> Option<&
     level.and_then(of_port_policy).or_else(|| of_policy(policy))
 }
 
+/// The hash settings for a service that the proxy itself stands in front of.
+pub(super) fn of_inbound<'a>(cx: &Cx<'a>, hostname: &str) -> Option<&'a ConsistentHashLb> {
+    of_policy(cx.scope.inbound_destination_rule(hostname)?.rule.spec.traffic_policy.as_ref()?)
+}
+
 fn rule<'a>(cx: &Cx<'a>, hostname: &str) -> Option<&'a DestinationRule> {
     cx.scope.destination_rule(&cx.proxy.labels, hostname).map(|merged| &merged.rule.spec)
 }
