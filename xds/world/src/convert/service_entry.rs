@@ -114,7 +114,7 @@ fn auto_addresses(mesh: &Mesh<'_>, entry: &Entry, host: &str) -> Vec<Str> {
     let of_host = || {
         status.addresses.iter().filter(|(h, _)| &**h == host).filter_map(|(_, a)| a.parse::<IpAddr>().ok())
     };
-    let last = |v4: bool| of_host().filter(|a| a.is_ipv4() == v4).last();
+    let last = |v4: bool| of_host().rfind(|a| a.is_ipv4() == v4);
     [last(true), last(false)].into_iter().flatten().map(|a| a.to_string().into()).collect()
 }
 

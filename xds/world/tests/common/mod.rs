@@ -67,8 +67,8 @@ fn config<T: DeserializeOwned>(value: &Value) -> Arc<Config<T>> {
     let addresses = value["status"]["addresses"].as_array().into_iter().flatten();
     let text = |v: &Value| v.as_str().unwrap_or_default().into();
     let addresses: Vec<_> = addresses.map(|a| (text(&a["host"]), text(&a["value"]))).collect();
-    let conditions = value["status"]["conditions"].as_array().into_iter().flatten();
-    let healthy = conditions.filter(|c| c["type"] == "Healthy").map(|c| c["status"] == "True").last();
+    let mut conditions = value["status"]["conditions"].as_array().into_iter().flatten();
+    let healthy = conditions.rfind(|c| c["type"] == "Healthy").map(|c| c["status"] == "True");
     if !addresses.is_empty() || healthy.is_some() {
         meta.status = Some(Arc::new(Status { addresses, healthy }));
     }
