@@ -48,7 +48,8 @@ pub fn overlay_all<'a>(layers: impl IntoIterator<Item = &'a Value>) -> Result<Me
             _ => return Err(MeshError::Invalid("expected a mapping of field names to values".into())),
         }
     }
-    let decoded = meltemi_api::object::decode::<MeshConfig>(merged).map_err(|e| MeshError::Invalid(e.to_string()))?;
+    let decoded =
+        meltemi_api::object::decode::<MeshConfig>(merged).map_err(|e| MeshError::Invalid(e.to_string()))?;
     Ok(decoded.value)
 }
 

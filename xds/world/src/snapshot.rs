@@ -137,7 +137,8 @@ impl Snapshot {
 pub struct ChangeSet {
     /// Objects that were added, changed in a way that matters, or removed.
     pub objects: BTreeSet<(Kind, NsName)>,
-    /// Services that were added, changed or removed, from whatever object.
+    /// Services that were added, changed or removed, from whatever object; also those whose endpoints changed in a way
+    /// that shows beyond their own assignment: in a cluster or a listener.
     pub services: BTreeSet<ServiceKey>,
     /// Services whose endpoints changed.
     pub endpoints: BTreeSet<ServiceKey>,
