@@ -51,6 +51,8 @@ fn node(kind: &str, ip: &str, name: &str, namespace: &str, labels: &Value) -> No
 fn nodes() -> Vec<Node> {
     vec![
         node("sidecar", "10.244.0.1", "a-1", "one", &json!({"app": "a", "version": "v1"})),
+        // A replica, which shares what is generated for the first as long as nothing tells them apart.
+        node("sidecar", "10.244.0.4", "a-2", "one", &json!({"app": "a", "version": "v1"})),
         node("sidecar", "10.244.0.2", "b-1", "two", &json!({"app": "b", "version": "v2"})),
         node("router", "10.244.0.3", "gw-1", "istio-system", &json!({"istio": "ingressgateway"})),
     ]
@@ -72,10 +74,12 @@ fn everything(view: &dyn View) -> BTreeMap<(ResourceType, String), (u64, bytes::
             out.insert((kind, r.name.to_string()), (r.version, r.body.clone()));
         }
     };
-    let get = |kind: ResourceType, wanted: Subscription| view.resources(&kind.url(), &wanted).unwrap_or_default();
+    let get =
+        |kind: ResourceType, wanted: Subscription| view.resources(&kind.url(), &wanted).unwrap_or_default();
     let clusters = get(ResourceType::Clusters, Subscription::everything());
     add(ResourceType::Clusters, &clusters);
-    let names: Vec<_> = clusters.iter().map(|c| c.name.clone()).filter(|n| n.starts_with("outbound")).collect();
+    let names: Vec<_> =
+        clusters.iter().map(|c| c.name.clone()).filter(|n| n.starts_with("outbound")).collect();
     add(ResourceType::Endpoints, &get(ResourceType::Endpoints, Subscription::only(names)));
     add(ResourceType::Listeners, &get(ResourceType::Listeners, Subscription::everything()));
     add(ResourceType::Routes, &get(ResourceType::Routes, Subscription::only(ROUTES)));
@@ -94,8 +98,10 @@ impl Mesh {
     fn new() -> Self {
         let world = World::new(Snapshot::empty(Settings::default()));
         let engine = Arc::new(Engine::new(world.snapshot().clone()));
-        let handles =
-            nodes().iter().map(|n| engine.open(n, &Peer::default()).expect("a node that can be read")).collect();
+        let handles = nodes()
+            .iter()
+            .map(|n| engine.open(n, &Peer::default()).expect("a node that can be read"))
+            .collect();
         Self { world, engine, handles, objects: BTreeMap::new() }
     }
 
@@ -117,18 +123,18 @@ impl Mesh {
         }
     }
 
-    fn from_scratch(&self) -> Arc<Engine> {
+    fn world_from_scratch(&self) -> World {
         let mut world = World::new(Snapshot::empty(Settings::default()));
-        let changes = world.apply(self.objects.values().rev().cloned().map(Change::Upsert).collect());
-        let engine = Arc::new(Engine::new(Arc::new(Snapshot::empty(Settings::default()))));
-        engine.publish(world.snapshot().clone(), changes, Instant::now());
-        engine
+        world.apply(self.objects.values().rev().cloned().map(Change::Upsert).collect());
+        world
     }
 
     fn check(&self, what: &dyn Fn() -> String) {
-        let scratch = self.from_scratch();
+        let world = self.world_from_scratch();
         for (node, handle) in nodes().iter().zip(&self.handles) {
             let kept = everything(&*handle.view());
+            // An engine for each proxy: nothing is shared here.
+            let scratch = Arc::new(Engine::new(world.snapshot().clone()));
             let fresh = everything(&*scratch.view_of(node).expect("a node that can be read"));
             if kept == fresh {
                 continue;
@@ -147,7 +153,8 @@ impl Mesh {
 /// A random change: mostly an object that is put or replaced, sometimes one that goes.
 fn change(dice: &mut Dice, mesh: &Mesh) -> Change {
     if dice.chance(25) && !mesh.objects.is_empty() {
-        let (kind, name) = mesh.objects.keys().nth(dice.below(mesh.objects.len())).expect("there is one").clone();
+        let (kind, name) =
+            mesh.objects.keys().nth(dice.below(mesh.objects.len())).expect("there is one").clone();
         return Change::Remove(kind, name);
     }
     Change::Upsert(read(objects::object(dice)))
@@ -163,7 +170,9 @@ fn a_thousand_random_sequences_equal_what_is_made_from_scratch() {
             let batch: Vec<_> = (0..1 + dice.below(2)).map(|_| change(&mut dice, &mesh)).collect();
             done.push(format!("{batch:?}"));
             mesh.apply(batch);
-            mesh.check(&|| format!("sequence {seed}, step {step}, after {}", done.last().map_or("", |d| d.as_str())));
+            mesh.check(&|| {
+                format!("sequence {seed}, step {step}, after {}", done.last().map_or("", |d| d.as_str()))
+            });
         }
     }
 }

@@ -80,7 +80,8 @@ fn service(dice: &mut Dice) -> Value {
     }
     let mut out = named("v1", "Service", namespace, name, spec);
     if dice.chance(15) {
-        out["metadata"]["annotations"] = json!({"networking.istio.io/exportTo": dice.one(&[".", "*", "two", "~"])});
+        out["metadata"]["annotations"] =
+            json!({"networking.istio.io/exportTo": dice.one(&[".", "*", "two", "~"])});
     }
     out
 }
@@ -126,7 +127,8 @@ fn pod(dice: &mut Dice) -> Value {
 }
 
 fn namespace(dice: &mut Dice) -> Value {
-    let mut out = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": dice.one(&NAMESPACES)}});
+    let mut out =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": dice.one(&NAMESPACES)}});
     if dice.chance(50) {
         out["metadata"]["annotations"] = json!({"networking.istio.io/traffic-distribution": "PreferClose"});
     }
@@ -190,8 +192,10 @@ fn destination_rule(dice: &mut Dice) -> Value {
 fn gateway(dice: &mut Dice) -> Value {
     let server = match dice.below(4) {
         0 => json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}),
-        1 => json!({"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["*.example.com"],
-            "tls": {"mode": "SIMPLE", "credentialName": "cert"}}),
+        1 => {
+            json!({"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["*.example.com"],
+            "tls": {"mode": "SIMPLE", "credentialName": "cert"}})
+        }
         2 => json!({"port": {"number": 443, "name": "tls", "protocol": "TLS"}, "hosts": ["*"],
             "tls": {"mode": "PASSTHROUGH"}}),
         _ => json!({"port": {"number": 9000, "name": "tcp", "protocol": "TCP"}, "hosts": ["*"]}),
@@ -233,7 +237,8 @@ fn workload_entry(dice: &mut Dice) -> Value {
 }
 
 fn sidecar(dice: &mut Dice) -> Value {
-    let mut spec = json!({"egress": [{"hosts": [dice.one(&["./*", "*/*", "two/*", "*/b.two.svc.cluster.local"])]}]});
+    let mut spec =
+        json!({"egress": [{"hosts": [dice.one(&["./*", "*/*", "two/*", "*/b.two.svc.cluster.local"])]}]});
     match dice.below(4) {
         0 => spec["workloadSelector"] = json!({"labels": {"version": "v1"}}),
         1 => spec["outboundTrafficPolicy"] = json!({"mode": "REGISTRY_ONLY"}),
@@ -275,7 +280,8 @@ fn policy(dice: &mut Dice) -> Value {
 
 fn shaping(dice: &mut Dice) -> Value {
     if dice.chance(50) {
-        let spec = json!({"accessLogging": [{"providers": [{"name": "envoy"}], "disabled": dice.chance(50)}]});
+        let spec =
+            json!({"accessLogging": [{"providers": [{"name": "envoy"}], "disabled": dice.chance(50)}]});
         return istio("telemetry", "Telemetry", dice, &["default"], spec);
     }
     let spec = json!({"configPatches": [{

@@ -84,9 +84,12 @@ impl ProxyHeaders {
                 self.server_name.clone_from(&server.value);
             }
         }
-        let attempts_off = chosen.attempt_count.as_ref().and_then(|c| c.disabled.as_ref()).is_some_and(|v| v.value);
-        let request_id_off = chosen.request_id.as_ref().and_then(|c| c.disabled.as_ref()).is_some_and(|v| v.value);
-        let debug_off = chosen.envoy_debug_headers.as_ref().and_then(|c| c.disabled.as_ref()).is_some_and(|v| v.value);
+        let attempts_off =
+            chosen.attempt_count.as_ref().and_then(|c| c.disabled.as_ref()).is_some_and(|v| v.value);
+        let request_id_off =
+            chosen.request_id.as_ref().and_then(|c| c.disabled.as_ref()).is_some_and(|v| v.value);
+        let debug_off =
+            chosen.envoy_debug_headers.as_ref().and_then(|c| c.disabled.as_ref()).is_some_and(|v| v.value);
         let exchange = chosen.metadata_exchange_headers.as_ref().map(|c| c.mode());
         Self {
             set_current_cert_details: chosen.set_current_client_cert_details.clone(),
@@ -94,8 +97,16 @@ impl ProxyHeaders {
             generate_request_id: request_id_off.then_some(false),
             suppress_debug_headers: debug_off,
             skip_istio_mx_headers: exchange == Some(MetadataExchangeMode::InMesh),
-            x_forwarded_port: chosen.x_forwarded_port.as_ref().and_then(|c| c.enabled.as_ref()).is_some_and(|v| v.value),
-            x_forwarded_host: chosen.x_forwarded_host.as_ref().and_then(|c| c.enabled.as_ref()).is_some_and(|v| v.value),
+            x_forwarded_port: chosen
+                .x_forwarded_port
+                .as_ref()
+                .and_then(|c| c.enabled.as_ref())
+                .is_some_and(|v| v.value),
+            x_forwarded_host: chosen
+                .x_forwarded_host
+                .as_ref()
+                .and_then(|c| c.enabled.as_ref())
+                .is_some_and(|v| v.value),
             ..self
         }
     }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why a node cannot be served.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -162,19 +163,42 @@ pub struct Metadata {
     pub dns_proxy_addr: String,
 }
 
+/// Who exactly a proxy is, and whether anybody asked.
+#[derive(Clone, Debug, Default)]
+struct Identity {
+    id: Str,
+    ips: Vec<Str>,
+    name: Str,
+    asked: Asked,
+}
+
+/// A note that is not part of the value that carries it: copies start without it, and it never tells values apart.
+#[derive(Debug, Default)]
+struct Asked(AtomicBool);
+
+impl Clone for Asked {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.id, &self.ips, &self.name) == (&other.id, &other.ips, &other.name)
+    }
+}
+
 /// A connected proxy: what it is and what it can do.
+///
+/// Who exactly it is (its id, name and addresses) is behind methods that note that they were called: what was
+/// generated without asking is the same for every proxy that is otherwise equal, and need not be generated again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proxy {
-    /// The node id, whole.
-    pub id: Str,
+    identity: Identity,
     /// The node's `cluster` (Envoy's service cluster), e.g. `productpage.default`.
     pub service_cluster: Str,
     /// What it is.
     pub kind: ProxyType,
-    /// Its addresses; the first is the primary one. Never empty.
-    pub ips: Vec<Str>,
-    /// `POD.NAMESPACE`, from the node id.
-    pub name: Str,
     /// The namespace whose configuration applies to it.
     pub namespace: Str,
     /// The DNS suffix of its namespace: `NAMESPACE.svc.DOMAIN`.
@@ -276,11 +300,14 @@ impl Proxy {
             if dns_domain.is_empty() { format!("{namespace}.svc.{domain}") } else { dns_domain.to_owned() };
         let locality = node.locality.clone().unwrap_or_default();
         Ok(Self {
-            id: node.id.as_str().into(),
+            identity: Identity {
+                id: node.id.as_str().into(),
+                ips,
+                name: name.into(),
+                asked: Asked::default(),
+            },
             service_cluster: node.cluster.as_str().into(),
             kind,
-            ips,
-            name: name.into(),
             namespace: namespace.into(),
             dns_domain: dns_domain.into(),
             labels: metadata.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
@@ -305,9 +332,46 @@ impl Proxy {
         self.kind == ProxyType::Router
     }
 
+    /// The node id, whole.
+    pub fn id(&self) -> &Str {
+        &self.asked().id
+    }
+
+    /// `POD.NAMESPACE`, from the node id.
+    pub fn name(&self) -> &Str {
+        &self.asked().name
+    }
+
+    /// Its addresses; the first is the primary one. Never empty.
+    pub fn ips(&self) -> &[Str] {
+        &self.asked().ips
+    }
+
     /// The primary address.
     pub fn ip(&self) -> &str {
-        &self.ips[0]
+        &self.asked().ips[0]
+    }
+
+    /// Whether anybody asked who exactly the proxy is since this was called last.
+    pub fn take_asked(&self) -> bool {
+        self.identity.asked.0.swap(false, Ordering::Relaxed)
+    }
+
+    /// The proxy without what tells it apart from the other replicas of its workload.
+    pub fn anonymous(&self) -> Self {
+        let mut out = self.clone();
+        out.identity = Identity::default();
+        let metadata = &mut out.metadata;
+        for own in [&mut metadata.name, &mut metadata.owner] {
+            own.clear();
+        }
+        metadata.instance_ips.clear();
+        out
+    }
+
+    fn asked(&self) -> &Identity {
+        self.identity.asked.0.store(true, Ordering::Relaxed);
+        &self.identity
     }
 
     /// Whether the proxy has an IPv4 address.

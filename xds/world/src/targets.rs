@@ -31,7 +31,7 @@ impl Snapshot {
     pub fn pod_of(&self, proxy: &Proxy) -> Option<&Arc<Pod>> {
         // istiod's watch leaves failed Pods out.
         let known = |pod: &&Arc<Pod>| &*pod.phase != "Failed";
-        let by_name = proxy.name.split_once('.').filter(|(_, ns)| *ns == proxy.metadata.namespace);
+        let by_name = proxy.name().split_once('.').filter(|(_, ns)| *ns == proxy.metadata.namespace);
         let by_name = by_name.and_then(|(name, ns)| self.pods.get(&NsName::new(ns, name)).filter(known));
         let by_ip = || self.pods_by_ip.get(proxy.ip()).filter(known);
         by_name.or_else(|| if self.settings.features.find_pod_by_ip { by_ip() } else { None })
@@ -52,11 +52,10 @@ impl Snapshot {
 
     /// The proxy as the world knows it now. `announced` is what its node said when it connected.
     pub fn resolve(&self, announced: &Proxy) -> Proxy {
-        Proxy {
-            labels: self.workload_labels(announced),
-            locality: self.proxy_locality(announced),
-            ..announced.clone()
-        }
+        let mut proxy = announced.clone();
+        proxy.labels = self.workload_labels(announced);
+        proxy.locality = self.proxy_locality(announced);
+        proxy
     }
 
     fn is_local(&self, proxy: &Proxy) -> bool {
@@ -188,7 +187,7 @@ impl Snapshot {
         let usable = |i: &&Arc<Instance>| !i.labels().is_empty() && !i.is_dns_only();
         let all: Vec<&Arc<Instance>> = self.registry.instances_at(proxy.ip()).filter(usable).collect();
         let name =
-            proxy.name.split_once('.').filter(|(_, ns)| **ns == *proxy.namespace).map(|(name, _)| name);
+            proxy.name().split_once('.').filter(|(_, ns)| **ns == *proxy.namespace).map(|(name, _)| name);
         let own = |i: &&&Arc<Instance>| i.id.namespace == proxy.namespace;
         let named = all.iter().filter(own).find(|i| Some(&*i.id.name) == name);
         named.or_else(|| all.iter().find(own)).or(all.first()).copied()
@@ -216,7 +215,7 @@ impl Snapshot {
         proxy: &'a Proxy,
     ) -> impl Iterator<Item = (&'a Arc<Service>, &'a str)> {
         let own = proxy.metadata.namespace.as_str();
-        proxy.ips.iter().flat_map(move |ip| {
+        proxy.ips().iter().flat_map(move |ip| {
             let services = self.registry.external_at(ip);
             services.filter(move |s| own.is_empty() || &*s.namespace == own).map(move |s| (s, &**ip))
         })

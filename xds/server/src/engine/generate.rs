@@ -17,8 +17,12 @@ pub(crate) fn encode<M: Message>(name: &str, message: &M) -> Resource {
 /// All resources of a type that is sent whole.
 pub(crate) fn whole(cx: &Cx<'_>, kind: ResourceType) -> Vec<Arc<Resource>> {
     match kind {
-        ResourceType::Clusters => cluster::clusters(cx).iter().map(|c| Arc::new(encode(&c.name, c))).collect(),
-        ResourceType::Listeners => listener::listeners(cx).iter().map(|l| Arc::new(encode(&l.name, l))).collect(),
+        ResourceType::Clusters => {
+            cluster::clusters(cx).iter().map(|c| Arc::new(encode(&c.name, c))).collect()
+        }
+        ResourceType::Listeners => {
+            listener::listeners(cx).iter().map(|l| Arc::new(encode(&l.name, l))).collect()
+        }
         _ => Vec::new(),
     }
 }

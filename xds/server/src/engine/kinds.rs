@@ -1,8 +1,8 @@
 //! The types of resources that are generated.
 
 use meltemi_api::envoy::config::{
-    cluster::v3::Cluster, core::v3::TypedExtensionConfig, endpoint::v3::ClusterLoadAssignment, listener::v3::Listener,
-    route::v3::RouteConfiguration,
+    cluster::v3::Cluster, core::v3::TypedExtensionConfig, endpoint::v3::ClusterLoadAssignment,
+    listener::v3::Listener, route::v3::RouteConfiguration,
 };
 use meltemi_api::envoy::extensions::transport_sockets::tls::v3::Secret;
 use prost::Name;

@@ -1,12 +1,14 @@
 //! The engine: keeps what each connected proxy has, and regenerates only what a change makes stale.
 //!
 //! Publishing a snapshot costs nothing for each proxy: streams are woken, and each stream's own task catches up its
-//! own proxy. What a stream missed is merged from the history, so a slow one holds no queue.
+//! own proxy. What a stream missed is merged from the history, so a slow one holds no queue. What one proxy had generated
+//! serves all others that are equal to it in what translation looked at.
 
 mod affect;
 mod generate;
 mod kinds;
 mod proxy_view;
+mod shared;
 mod state;
 
 use crate::source::{Peer, ProxyHandle, Rejection, Source, Update};

@@ -1,9 +1,10 @@
 //! One proxy's resources, kept until a change makes them stale.
 
+use super::ResourceType;
 use super::affect::{Dependencies, Stale, stale};
 use super::generate;
+use super::shared::ViewKey;
 use super::state::State;
-use super::ResourceType;
 use meltemi_distribution::{Resource, ResourceSet, Resources, Subscription};
 use meltemi_translation::gateway::{self, MergedGateway};
 use meltemi_translation::names::SELF_DISCOVERY;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 pub(crate) struct ProxyView {
     announced: Proxy,
     proxy: Proxy,
+    key: ViewKey,
     targets: Vec<ServiceTarget>,
     scope: Arc<Scope>,
     gateway: Option<MergedGateway>,
@@ -35,18 +37,12 @@ struct Kept {
 }
 
 impl Kept {
-    /// A set of these resources: the one of before if it is equal, with the old copies of what did not change.
-    fn replace(&self, fresh: Vec<Arc<Resource>>) -> Resources {
-        let Some(old) = &self.set else { return Arc::new(ResourceSet::new(fresh)) };
-        let shared = fresh.into_iter().map(|r| match old.get(&r.name) {
-            Some(known) if known.version == r.version => known.clone(),
-            _ => r,
-        });
-        let set = ResourceSet::new(shared);
-        if set.len() == old.len() && set.iter().zip(old.iter()).all(|(a, b)| Arc::ptr_eq(a, b)) {
-            return old.clone();
+    /// The set of before if `fresh` is equal to it, so that streams see at once that nothing changed; else `fresh`.
+    fn same_or(&self, fresh: Resources) -> Resources {
+        match &self.set {
+            Some(old) if old.version() == fresh.version() && old.len() == fresh.len() => old.clone(),
+            _ => fresh,
         }
-        Arc::new(set)
     }
 
     /// Drops the answers that must be generated anew.
@@ -70,7 +66,9 @@ impl ProxyView {
         let proxy = state.snapshot.resolve(&announced);
         let targets = state.snapshot.service_targets(&proxy);
         let scope = state.scope(&Scope::key(&state.index, &proxy));
-        let mut view = Self { announced, proxy, targets, scope, gateway: None, state, types: BTreeMap::new() };
+        let key = ViewKey::of(&proxy, &targets);
+        let mut view =
+            Self { announced, proxy, key, targets, scope, gateway: None, state, types: BTreeMap::new() };
         view.merge_gateways();
         view
     }
@@ -135,6 +133,9 @@ impl ProxyView {
         let proxy = state.snapshot.resolve(&self.announced);
         let targets = state.snapshot.service_targets(&proxy);
         let differs = proxy != self.proxy || targets != self.targets;
+        if differs {
+            self.key = ViewKey::of(&proxy, &targets);
+        }
         self.proxy = proxy;
         self.targets = targets;
         differs
@@ -146,14 +147,18 @@ impl ProxyView {
         let stale = std::mem::take(&mut kept.stale);
         if kind.is_whole() {
             if stale != Stale::No || kept.set.is_none() {
-                kept.set = Some(kept.replace(generate::whole(&self.cx(), kind)));
+                let make = || Arc::new(ResourceSet::new(generate::whole(&self.cx(), kind)));
+                let fresh = self.state.shared.whole(self.key, kind, &self.proxy, make);
+                kept.set = Some(kept.same_or(fresh));
             }
         } else if stale != Stale::No || kept.set.is_none() || kept.wanted != *wanted {
             kept.forget(&stale);
-            let named = wanted.names().iter().map(|name| (name.clone(), self.one(&mut kept, kind, name))).collect();
+            let named =
+                wanted.names().iter().map(|name| (name.clone(), self.one(&mut kept, kind, name))).collect();
             kept.named = named;
             kept.wanted = wanted.clone();
-            kept.set = Some(kept.replace(kept.named.values().flatten().cloned().collect()));
+            let fresh = Arc::new(ResourceSet::new(kept.named.values().flatten().cloned()));
+            kept.set = Some(kept.same_or(fresh));
         }
         let set = kept.set.clone().unwrap_or_default();
         self.types.insert(kind, kept);
@@ -163,7 +168,10 @@ impl ProxyView {
     fn one(&self, kept: &mut Kept, kind: ResourceType, name: &Arc<str>) -> Option<Arc<Resource>> {
         match kept.named.remove(name) {
             Some(known) => known,
-            None => generate::named(&self.cx(), kind, name).map(Arc::new),
+            None => {
+                let make = || generate::named(&self.cx(), kind, name).map(Arc::new);
+                self.state.shared.named(self.key, kind, name, &self.proxy, make)
+            }
         }
     }
 

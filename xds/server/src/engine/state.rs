@@ -1,5 +1,6 @@
 //! The engine's state: a snapshot with its index, the scopes built so far, and what changed recently.
 
+use super::shared::Shared;
 use meltemi_translation::scope::ScopeKey;
 use meltemi_translation::{Index, Scope};
 use meltemi_world::{ChangeSet, Kind, Snapshot};
@@ -19,6 +20,8 @@ pub(crate) struct State {
     /// Its configuration, arranged.
     pub(crate) index: Arc<Index>,
     scopes: Mutex<FxHashMap<ScopeKey, Arc<Scope>>>,
+    /// What was generated in this generation.
+    pub(crate) shared: Shared,
     /// The change sets that led here, oldest first; the last one led to this generation.
     history: imbl::Vector<Arc<ChangeSet>>,
 }
@@ -27,7 +30,14 @@ impl State {
     /// The first generation.
     pub(crate) fn first(snapshot: Arc<Snapshot>) -> Self {
         let index = Arc::new(Index::build(&snapshot));
-        Self { generation: 0, snapshot, index, scopes: Mutex::default(), history: imbl::Vector::new() }
+        Self {
+            generation: 0,
+            snapshot,
+            index,
+            scopes: Mutex::default(),
+            shared: Shared::default(),
+            history: imbl::Vector::new(),
+        }
     }
 
     /// The generation after this one.
@@ -44,7 +54,14 @@ impl State {
         while history.len() > REMEMBERED {
             history.pop_front();
         }
-        Self { generation: self.generation + 1, snapshot, index, scopes: Mutex::new(scopes), history }
+        Self {
+            generation: self.generation + 1,
+            snapshot,
+            index,
+            scopes: Mutex::new(scopes),
+            shared: Shared::default(),
+            history,
+        }
     }
 
     /// Whether a change concerns everybody, like one of the mesh's settings: gateways between networks are in the

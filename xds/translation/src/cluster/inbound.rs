@@ -191,7 +191,7 @@ fn default_endpoint(cx: &Cx<'_>, endpoint: &str) -> Option<(String, u32)> {
     let (host, port) = endpoint.rsplit_once(':')?;
     let port = port.parse().ok()?;
     let own =
-        |v4: bool| cx.proxy.ips.iter().find(|ip| ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4() == v4));
+        |v4: bool| cx.proxy.ips().iter().find(|ip| ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4() == v4));
     let address = match host.trim_matches(['[', ']']) {
         "0.0.0.0" => own(true).map_or(LOCALHOST_V4, |ip| ip),
         "::" => own(false).map_or(LOCALHOST_V6, |ip| ip),

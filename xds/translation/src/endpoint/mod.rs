@@ -16,8 +16,8 @@ use crate::{Cx, names, wire};
 use locality::Setting;
 use meltemi_api::envoy::config::core::v3::{self as core, HealthStatus};
 use meltemi_api::envoy::config::endpoint::v3::{
-    ClusterLoadAssignment, Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints, endpoint::AdditionalAddress,
-    lb_endpoint::HostIdentifier,
+    ClusterLoadAssignment, Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints,
+    endpoint::AdditionalAddress, lb_endpoint::HostIdentifier,
 };
 use meltemi_api::istio::networking::v1alpha3::DestinationRule;
 use meltemi_world::labels::Labels;
@@ -117,7 +117,8 @@ impl Target<'_> {
 
     /// Source: Istio `buildEnvoyLbEndpoint`.
     fn lb_endpoint(&self, endpoint: &Endpoint, mtls: bool) -> LbEndpoint {
-        let more = if self.cx.features().dual_stack { endpoint.addresses.get(1..).unwrap_or_default() } else { &[] };
+        let more =
+            if self.cx.features().dual_stack { endpoint.addresses.get(1..).unwrap_or_default() } else { &[] };
         let address = |a: &str| Some(self::address(a, endpoint.port));
         LbEndpoint {
             health_status: health(self.cx, endpoint) as i32,
@@ -125,7 +126,10 @@ impl Target<'_> {
             metadata: Some(metadata::of_endpoint(self.cx, self.service, endpoint, mtls)),
             host_identifier: Some(HostIdentifier::Endpoint(EnvoyEndpoint {
                 address: address(endpoint.address()),
-                additional_addresses: more.iter().map(|a| AdditionalAddress { address: address(a) }).collect(),
+                additional_addresses: more
+                    .iter()
+                    .map(|a| AdditionalAddress { address: address(a) })
+                    .collect(),
                 ..Default::default()
             })),
         }
@@ -184,5 +188,9 @@ fn health(cx: &Cx<'_>, endpoint: &Endpoint) -> HealthStatus {
 
 /// An address and port; a port of 0 says that the address is a Unix socket's.
 pub(crate) fn address(address: &str, port: u32) -> core::Address {
-    if port == 0 { wire::pipe_address(address.trim_start_matches("unix://")) } else { wire::tcp_address(address, port) }
+    if port == 0 {
+        wire::pipe_address(address.trim_start_matches("unix://"))
+    } else {
+        wire::tcp_address(address, port)
+    }
 }

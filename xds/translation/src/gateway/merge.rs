@@ -1,6 +1,6 @@
 //! Merging: which servers share a port, and which conflict.
 
-use super::{GatewayServer, MergedGateway, MergedServers, ServerPort, is_http, is_passthrough, is_tls, protocol};
+use super::{GatewayServer, MergedGateway, MergedServers, ServerPort, is_passthrough, is_tls, protocol};
 use meltemi_api::istio::networking::v1alpha3::{Gateway, Server, server_tls_settings::TlSmode};
 use meltemi_world::registry::ServiceTarget;
 use meltemi_world::{Config, Protocol};
@@ -111,7 +111,8 @@ impl Merge {
             return self.reject(&server.gateway, "its protocol conflicts with another server of the port");
         }
         if same_bind && server.route_name.is_empty() {
-            return self.reject(&server.gateway, "its port is taken by a server that it cannot be merged with");
+            return self
+                .reject(&server.gateway, "its port is taken by a server that it cannot be merged with");
         }
         if same_bind {
             if let Some(merged) = self.out.servers.get_mut(&current) {
@@ -137,12 +138,15 @@ impl Merge {
         }
         let new_bind = self.tls_binds.entry(at.number).or_default().insert(at.bind.clone());
         if server.server.tls.is_none() && !new_bind {
-            return self.reject(&server.gateway, "it has no TLS settings, and its port is taken by TLS servers");
+            return self
+                .reject(&server.gateway, "it has no TLS settings, and its port is taken by TLS servers");
         }
         match self.out.servers.get_mut(&at) {
             Some(merged) => merged.servers.push(server),
             None => {
-                self.out.servers.insert(at.clone(), MergedServers { servers: vec![server], ..Default::default() });
+                self.out
+                    .servers
+                    .insert(at.clone(), MergedServers { servers: vec![server], ..Default::default() });
                 self.out.ports.push(at);
             }
         }
@@ -213,7 +217,8 @@ fn with_resolved_hosts(server: &Server, namespace: &str) -> Server {
 }
 
 fn sni_hosts_of(server: &Server) -> Vec<String> {
-    let hosts: BTreeSet<_> = server.hosts.iter().map(|h| h.split_once('/').map_or(h.as_str(), |(_, n)| n)).collect();
+    let hosts: BTreeSet<_> =
+        server.hosts.iter().map(|h| h.split_once('/').map_or(h.as_str(), |(_, n)| n)).collect();
     hosts.into_iter().map(str::to_owned).collect()
 }
 
@@ -251,7 +256,10 @@ mod tests {
 
     #[test]
     fn hosts_lose_their_namespace_wildcard() {
-        let server = Server { hosts: vec!["./a".into(), "*/b".into(), "c/d".into(), "e".into()], ..Default::default() };
+        let server = Server {
+            hosts: vec!["./a".into(), "*/b".into(), "c/d".into(), "e".into()],
+            ..Default::default()
+        };
         assert_eq!(with_resolved_hosts(&server, "ns").hosts, ["ns/a", "b", "c/d", "e"]);
         assert_eq!(sni_hosts_of(&with_resolved_hosts(&server, "ns")), ["a", "b", "d", "e"]);
     }

@@ -1,7 +1,7 @@
 //! Which Gateway resources apply to a proxy, and for which of its services.
 
-use super::merge::{Candidate, merge};
 use super::MergedGateway;
+use super::merge::{Candidate, merge};
 use crate::Cx;
 use meltemi_api::istio::networking::v1alpha3::Gateway;
 use meltemi_world::Config;
@@ -32,10 +32,15 @@ fn candidate<'a>(cx: &Cx<'a>, gateway: &Arc<Config<Gateway>>) -> Option<Candidat
         let targets: Vec<_> = cx
             .targets
             .iter()
-            .filter(|t| &*t.service.namespace == namespace && services.split(',').any(|s| s == &*t.service.hostname))
+            .filter(|t| {
+                &*t.service.namespace == namespace && services.split(',').any(|s| s == &*t.service.hostname)
+            })
             .collect();
-        return (!targets.is_empty())
-            .then(|| Candidate { gateway: gateway.clone(), selects_by_label: false, targets });
+        return (!targets.is_empty()).then(|| Candidate {
+            gateway: gateway.clone(),
+            selects_by_label: false,
+            targets,
+        });
     }
     cx.proxy.labels.matches(&gateway.spec.selector).then(|| Candidate {
         gateway: gateway.clone(),

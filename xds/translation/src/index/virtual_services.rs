@@ -62,7 +62,8 @@ impl VirtualServices {
 
     /// As [`build`](Self::build), sharing what is the same as in `self`. The mesh's settings must not have changed.
     pub fn next(&self, snapshot: &Snapshot) -> Self {
-        let mut all: Vec<_> = snapshot.virtual_services.values().filter(|vs| !vs.spec.hosts.is_empty()).collect();
+        let mut all: Vec<_> =
+            snapshot.virtual_services.values().filter(|vs| !vs.spec.hosts.is_empty()).collect();
         all.sort_by(|a, b| a.meta.by_age(&b.meta));
         let delegates = delegates::Delegates::new(snapshot);
         let mut out = Self::default();
@@ -98,7 +99,11 @@ impl VirtualServices {
                 Visibility::Public => bound.public.push(vs.clone()),
                 Visibility::Namespaces(spaces) => {
                     for space in spaces {
-                        let group = if *space == vs.meta.namespace { &mut bound.private } else { &mut bound.exported };
+                        let group = if *space == vs.meta.namespace {
+                            &mut bound.private
+                        } else {
+                            &mut bound.exported
+                        };
                         group.entry(space.clone()).or_default().push(vs.clone());
                     }
                 }

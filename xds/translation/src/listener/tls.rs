@@ -4,7 +4,9 @@
 //! `pilot/pkg/security/model/authentication.go`.
 
 use crate::{Cx, sds, wire};
-use meltemi_api::envoy::config::core::v3::{self as core, DataSource, TransportSocket, data_source, transport_socket};
+use meltemi_api::envoy::config::core::v3::{
+    self as core, DataSource, TransportSocket, data_source, transport_socket,
+};
 use meltemi_api::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsParameters,
     certificate_validation_context::TrustChainVerification,
@@ -92,7 +94,8 @@ fn workload_certificate(cx: &Cx<'_>, common: &mut CommonTlsContext, settings: &S
     let certificate = file_certificate(names[0], names[1]);
     common.tls_certificate_sds_secret_configs = vec![agent_secret(cx, certificate, sds::DEFAULT)];
     let root = (!names[2].is_empty()).then(|| sds::root_file(names[2]));
-    common.validation_context_type = Some(combined(file_context(settings), agent_secret(cx, root, sds::ROOT)));
+    common.validation_context_type =
+        Some(combined(file_context(settings), agent_secret(cx, root, sds::ROOT)));
 }
 
 /// Certificates from files in the proxy's container, served by its agent.
@@ -106,7 +109,8 @@ fn files(cx: &Cx<'_>, common: &mut CommonTlsContext, settings: &ServerTlsSetting
         pairs.into_iter().map(|(c, k)| agent_secret(cx, file_certificate(c, k), sds::DEFAULT)).collect();
     if validate {
         let root = (!settings.ca_certificates.is_empty()).then(|| sds::root_file(&settings.ca_certificates));
-        common.validation_context_type = Some(combined(file_context(settings), agent_secret(cx, root, sds::ROOT)));
+        common.validation_context_type =
+            Some(combined(file_context(settings), agent_secret(cx, root, sds::ROOT)));
     }
 }
 
@@ -114,8 +118,10 @@ fn files(cx: &Cx<'_>, common: &mut CommonTlsContext, settings: &ServerTlsSetting
 fn credentials(cx: &Cx<'_>, common: &mut CommonTlsContext, settings: &ServerTlsSettings) {
     let socket = cx.proxy.metadata.credential == "true";
     let single = std::slice::from_ref(&settings.credential_name);
-    let names = if settings.credential_names.is_empty() { single } else { settings.credential_names.as_slice() };
-    common.tls_certificate_sds_secret_configs = names.iter().filter_map(|n| sds::credential(n, socket)).collect();
+    let names =
+        if settings.credential_names.is_empty() { single } else { settings.credential_names.as_slice() };
+    common.tls_certificate_sds_secret_configs =
+        names.iter().filter_map(|n| sds::credential(n, socket)).collect();
     let sans = exact_sans(&settings.subject_alt_names);
     if matches!(settings.mode(), TlSmode::Mutual | TlSmode::OptionalMutual) {
         let ca = if settings.ca_cert_credential_name.is_empty() {
@@ -152,7 +158,11 @@ fn file_context(settings: &ServerTlsSettings) -> CertificateValidationContext {
 
 fn trust(settings: &ServerTlsSettings) -> i32 {
     let insecure = settings.insecure_skip_verify.as_ref().is_some_and(|v| v.value);
-    (if insecure { TrustChainVerification::AcceptUntrusted } else { TrustChainVerification::VerifyTrustChain }) as i32
+    (if insecure {
+        TrustChainVerification::AcceptUntrusted
+    } else {
+        TrustChainVerification::VerifyTrustChain
+    }) as i32
 }
 
 fn combined(context: CertificateValidationContext, secret: SdsSecretConfig) -> ValidationContextType {

@@ -62,7 +62,11 @@ fn of_kubernetes<'a>(host: &'a str, proxy_domain: &str) -> Vec<&'a str> {
         return Vec::new();
     }
     let (qualified, with_svc) = (&host[..svc], &host[..svc + ".svc".len()]);
-    if host[dot + 1..svc] == *own { vec![&host[..dot], with_svc, qualified] } else { vec![qualified, with_svc] }
+    if host[dot + 1..svc] == *own {
+        vec![&host[..dot], with_svc, qualified]
+    } else {
+        vec![qualified, with_svc]
+    }
 }
 
 /// Outside Kubernetes: what is left of the host without the suffix that the domains share, and if that is of two

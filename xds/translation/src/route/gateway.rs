@@ -4,10 +4,10 @@
 
 use super::http::{self, Backend, Place, routes};
 use super::{MAX_DIRECT_RESPONSE, domains, empty, session};
+use crate::Cx;
 use crate::gateway::GatewayServer;
 use crate::index::virtual_services::SharedVirtualService;
 use crate::proxy_headers::{ListenerClass, ProxyHeaders};
-use crate::Cx;
 use meltemi_api::envoy::config::route::v3::{
     Route, RouteConfiguration, VirtualHost, virtual_host::TlsRequirementType,
 };
@@ -41,7 +41,11 @@ pub fn gateway_route(cx: &Cx<'_>, name: &str) -> Option<RouteConfiguration> {
 
 /// A virtual host without routes: every request is answered with 404.
 fn nothing(port: u32) -> VirtualHost {
-    VirtualHost { name: domains::with_port("blackhole", port), domains: vec!["*".to_owned()], ..Default::default() }
+    VirtualHost {
+        name: domains::with_port("blackhole", port),
+        domains: vec!["*".to_owned()],
+        ..Default::default()
+    }
 }
 
 /// The port that the Gateway names, which need not be the one that the proxy listens on.
@@ -160,7 +164,11 @@ impl Builder<'_> {
                 routes: catch_alls_last(routes),
                 require_tls,
                 include_request_attempt_count: headers.include_request_attempt_count,
-                typed_per_filter_config: host.session.into_iter().map(|s| (session::FILTER.to_owned(), s)).collect(),
+                typed_per_filter_config: host
+                    .session
+                    .into_iter()
+                    .map(|s| (session::FILTER.to_owned(), s))
+                    .collect(),
                 ..Default::default()
             });
         }

@@ -3,12 +3,12 @@
 //! Source: Istio `HashForHTTPDestination`, `hashForService`, `ConsistentHashToHashPolicy`.
 
 use crate::Cx;
+use istio::{ConsistentHashLb, LbPolicy, consistent_hash_lb::HashKey};
 use meltemi_api::envoy::config::route::v3::route_action::{HashPolicy, hash_policy};
 use meltemi_api::istio::networking::v1alpha3::{
     Destination, DestinationRule, HttpRouteDestination, TrafficPolicy, load_balancer_settings as istio,
     traffic_policy::PortTrafficPolicy,
 };
-use istio::{ConsistentHashLb, LbPolicy, consistent_hash_lb::HashKey};
 use meltemi_api::wkt::to_prost_duration;
 
 /// The hash settings for a route's destination: of the subset's port, the subset, the port, or the whole host.

@@ -24,11 +24,12 @@ pub(super) fn per_route(cx: &Cx<'_>, service: &Service) -> Option<Any> {
         return None;
     }
     let label = |name: &str| service.labels.get(name).filter(|value| !value.is_empty());
-    let state = match (label(&features.persistent_session_label), label(&features.persistent_session_header_label)) {
-        (Some(cookie), _) => by_cookie(cookie),
-        (None, Some(header)) => by_header(header),
-        (None, None) => return None,
-    };
+    let state =
+        match (label(&features.persistent_session_label), label(&features.persistent_session_header_label)) {
+            (Some(cookie), _) => by_cookie(cookie),
+            (None, Some(header)) => by_header(header),
+            (None, None) => return None,
+        };
     let session = StatefulSession { session_state: Some(state), ..Default::default() };
     Some(wire::any(&StatefulSessionPerRoute { r#override: Some(Override::StatefulSession(session)) }))
 }

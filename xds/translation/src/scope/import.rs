@@ -12,7 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Resolves what one egress listener imports into `namespace`.
-pub(super) fn egress_listener(index: &Index, namespace: &str, listener: networking::IstioEgressListener) -> Egress {
+pub(super) fn egress_listener(
+    index: &Index,
+    namespace: &str,
+    listener: networking::IstioEgressListener,
+) -> Egress {
     let hosts = Hosts::parse(&listener.hosts, namespace);
     let port = matched_port(&listener);
     let virtual_services = select_virtual_services(index, namespace, &hosts);
@@ -35,10 +39,12 @@ fn select_virtual_services(index: &Index, namespace: &str, hosts: &Hosts) -> Vec
 
 fn imports_route(hosts: &Hosts, vs: &SharedVirtualService) -> bool {
     let gateway = gateway_semantics(&vs.meta);
-    let groups: Vec<&Classified> = [hosts.of(&vs.meta.namespace), hosts.of_any()].into_iter().flatten().collect();
-    vs.spec.hosts.iter().any(|h| {
-        groups.iter().any(|g| g.imports_route(h, gateway)) && !hosts.excludes(&vs.meta.namespace, h)
-    })
+    let groups: Vec<&Classified> =
+        [hosts.of(&vs.meta.namespace), hosts.of_any()].into_iter().flatten().collect();
+    vs.spec
+        .hosts
+        .iter()
+        .any(|h| groups.iter().any(|g| g.imports_route(h, gateway)) && !hosts.excludes(&vs.meta.namespace, h))
 }
 
 fn select_services(index: &Index, namespace: &str, hosts: &Hosts, port: Option<u32>) -> Vec<Arc<Service>> {
@@ -142,7 +148,13 @@ pub(super) struct Imports {
 
 impl Imports {
     /// Adds what an egress listener imports: its services, then those that its VirtualServices lead to.
-    pub(super) fn add_listener(&mut self, snapshot: &Snapshot, index: &Index, namespace: &str, egress: &Egress) {
+    pub(super) fn add_listener(
+        &mut self,
+        snapshot: &Snapshot,
+        index: &Index,
+        namespace: &str,
+        egress: &Egress,
+    ) {
         for service in &egress.services {
             self.add(service.clone());
         }
@@ -204,7 +216,12 @@ fn same_but_for_ports(a: &Service, b: &Service) -> bool {
 
 /// The service of a host that a VirtualService leads to: the client's own, else the first visible by namespace,
 /// Kubernetes Services before others, then by age.
-fn best_service<'a>(snapshot: &'a Snapshot, index: &Index, namespace: &str, hostname: &'a str) -> Option<&'a Arc<Service>> {
+fn best_service<'a>(
+    snapshot: &'a Snapshot,
+    index: &Index,
+    namespace: &str,
+    hostname: &'a str,
+) -> Option<&'a Arc<Service>> {
     let all: Vec<_> = snapshot.registry.by_host(hostname).collect();
     if let Some(own) = all.iter().find(|s| &*s.namespace == namespace) {
         return Some(own);

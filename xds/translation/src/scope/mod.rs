@@ -76,7 +76,11 @@ impl Scope {
 
     /// Builds the scope of `key`.
     pub fn build(snapshot: &Snapshot, index: &Index, key: &ScopeKey) -> Self {
-        if key.gateway { Self::for_gateway(snapshot, index, key) } else { Self::for_sidecar(snapshot, index, key) }
+        if key.gateway {
+            Self::for_gateway(snapshot, index, key)
+        } else {
+            Self::for_sidecar(snapshot, index, key)
+        }
     }
 
     fn for_gateway(snapshot: &Snapshot, index: &Index, key: &ScopeKey) -> Self {
@@ -97,7 +101,8 @@ impl Scope {
         let sidecar = key.sidecar.as_ref().and_then(|name| snapshot.sidecars.get(name)).cloned();
         let mut listeners = sidecar.as_ref().map_or_else(Vec::new, |s| s.spec.egress.clone());
         if listeners.is_empty() {
-            listeners.push(networking::IstioEgressListener { hosts: vec!["*/*".into()], ..Default::default() });
+            listeners
+                .push(networking::IstioEgressListener { hosts: vec!["*/*".into()], ..Default::default() });
         }
         let egress: Vec<_> =
             listeners.into_iter().map(|l| import::egress_listener(index, &key.namespace, l)).collect();
@@ -122,8 +127,10 @@ impl Scope {
             .map(|s| (s.hostname.clone(), index.destination_rules.for_service(&key.namespace, s)))
             .filter(|(_, rules)| !rules.is_empty())
             .collect();
-        let outbound_traffic_policy =
-            sidecar.as_ref().and_then(|s| s.spec.outbound_traffic_policy.clone()).unwrap_or_else(|| mesh_policy(snapshot));
+        let outbound_traffic_policy = sidecar
+            .as_ref()
+            .and_then(|s| s.spec.outbound_traffic_policy.clone())
+            .unwrap_or_else(|| mesh_policy(snapshot));
         let mut virtual_services = BTreeSet::new();
         for key in egress.iter().flat_map(|e| &e.virtual_services).map(|v| v.meta.key()) {
             virtual_services.extend(index.virtual_services.delegates_of(&key).iter().cloned());

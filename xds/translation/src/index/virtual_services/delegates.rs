@@ -57,7 +57,8 @@ pub(super) fn named_by(root: &SharedVirtualService) -> impl Iterator<Item = NsNa
 }
 
 fn key(delegate: &Delegate, root: &SharedVirtualService) -> NsName {
-    let namespace = if delegate.namespace.is_empty() { &*root.meta.namespace } else { delegate.namespace.as_str() };
+    let namespace =
+        if delegate.namespace.is_empty() { &*root.meta.namespace } else { delegate.namespace.as_str() };
     NsName::new(namespace, delegate.name.as_str())
 }
 
@@ -144,9 +145,7 @@ fn lay_over<V: Clone>(base: &BTreeMap<String, V>, over: BTreeMap<String, V>) -> 
 
 /// Whether a request can't match both, or the delegate would match more than the root. Source: Istio `hasConflict`.
 fn conflict(root: &HttpMatchRequest, leaf: &HttpMatchRequest) -> bool {
-    let text = |r: &Option<StringMatch>, l: &Option<StringMatch>| {
-        matches!((r, l), (Some(r), Some(l)) if texts_conflict(r, l))
-    };
+    let text = |r: &Option<StringMatch>, l: &Option<StringMatch>| matches!((r, l), (Some(r), Some(l)) if texts_conflict(r, l));
     let maps = |r: &BTreeMap<String, StringMatch>, l: &BTreeMap<String, StringMatch>| {
         l.iter().any(|(key, l)| r.get(key).is_some_and(|r| texts_conflict(r, l)))
     };

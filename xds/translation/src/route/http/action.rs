@@ -47,7 +47,9 @@ pub(super) fn forward<'a>(
     }
     action.request_mirror_policies = mirror::policies(place, rule);
     let (backends, consistent_hash) = match rule.route.as_slice() {
-        [only] => (vec![single(place, only, out, &mut action)], hash::of_destination(place.cx, only).is_some()),
+        [only] => {
+            (vec![single(place, only, out, &mut action)], hash::of_destination(place.cx, only).is_some())
+        }
         several => (weighted(place, several, &mut action), false),
     };
     let retries = rule.retries.as_ref().or(place.cx.mesh().default_http_retry_policy.as_ref());

@@ -33,11 +33,16 @@ fn delay(delay: &istio::Delay) -> Option<FaultDelay> {
 
 fn abort(abort: &istio::Abort) -> Option<FaultAbort> {
     let error = match abort.error_type.as_ref()? {
-        istio::abort::ErrorType::HttpStatus(status) => fault_abort::ErrorType::HttpStatus(status.cast_unsigned()),
+        istio::abort::ErrorType::HttpStatus(status) => {
+            fault_abort::ErrorType::HttpStatus(status.cast_unsigned())
+        }
         istio::abort::ErrorType::GrpcStatus(name) => fault_abort::ErrorType::GrpcStatus(grpc_status(name)),
         istio::abort::ErrorType::Http2Error(_) => return None,
     };
-    Some(FaultAbort { percentage: abort.percentage.as_ref().map(|p| wire::fraction(p.value)), error_type: Some(error) })
+    Some(FaultAbort {
+        percentage: abort.percentage.as_ref().map(|p| wire::fraction(p.value)),
+        error_type: Some(error),
+    })
 }
 
 /// The number of a gRPC status; 0 for an unknown name, as in Istio (`SupportedGRPCStatus`).

@@ -69,7 +69,8 @@ fn is_internal(name: &str) -> bool {
 }
 
 fn authority(headers: &BTreeMap<String, String>) -> Option<&str> {
-    let is_authority = |name: &str| name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host");
+    let is_authority =
+        |name: &str| name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host");
     headers.iter().rfind(|(name, _)| is_authority(name)).map(|(_, value)| value.as_str())
 }
 

@@ -31,10 +31,14 @@ pub(super) fn route_match(vs: &Meta, condition: Option<&HttpMatchRequest>) -> Ro
         out.path_specifier = Some(path);
     }
     out.case_sensitive = Some(!condition.ignore_uri_case);
-    let pseudo =
-        [(":method", &condition.method), (":authority", &condition.authority), (":scheme", &condition.scheme)];
+    let pseudo = [
+        (":method", &condition.method),
+        (":authority", &condition.authority),
+        (":scheme", &condition.scheme),
+    ];
     out.headers.extend(pseudo.into_iter().filter_map(|(name, text)| Some(header(name, text.as_ref()?))));
-    out.query_parameters = condition.query_params.iter().map(|(name, text)| query_parameter(name, text)).collect();
+    out.query_parameters =
+        condition.query_params.iter().map(|(name, text)| query_parameter(name, text)).collect();
     out
 }
 
@@ -101,8 +105,10 @@ fn claim(name: &str, text: &StringMatch) -> Option<matcher::MetadataMatcher> {
     let list = matcher::ListMatcher { match_pattern: Some(one_of) };
     let either =
         matcher::OrMatcher { value_matchers: vec![value(MatchPattern::ListMatch(Box::new(list))), own] };
-    let path = std::iter::once("payload").chain(claim_path(name)?).map(|key| matcher::metadata_matcher::PathSegment {
-        segment: Some(matcher::metadata_matcher::path_segment::Segment::Key(key.to_owned())),
+    let path = std::iter::once("payload").chain(claim_path(name)?).map(|key| {
+        matcher::metadata_matcher::PathSegment {
+            segment: Some(matcher::metadata_matcher::path_segment::Segment::Key(key.to_owned())),
+        }
     });
     Some(matcher::MetadataMatcher {
         filter: "envoy.filters.http.jwt_authn".to_owned(),

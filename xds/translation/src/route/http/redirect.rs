@@ -3,7 +3,9 @@
 use super::Place;
 use meltemi_api::envoy::config::core::v3::{DataSource, data_source};
 use meltemi_api::envoy::config::route::v3::{DirectResponseAction, RedirectAction, redirect_action as envoy};
-use meltemi_api::istio::networking::v1alpha3::{HttpDirectResponse, HttpRedirect, http_body, http_redirect as istio};
+use meltemi_api::istio::networking::v1alpha3::{
+    HttpDirectResponse, HttpRedirect, http_body, http_redirect as istio,
+};
 
 /// A redirect; `None` if Envoy does not know its status code. Source: Istio `ApplyRedirect`.
 pub(super) fn redirect(place: &Place<'_>, to: &HttpRedirect) -> Option<RedirectAction> {
@@ -12,7 +14,8 @@ pub(super) fn redirect(place: &Place<'_>, to: &HttpRedirect) -> Option<RedirectA
     } else {
         envoy::PathRewriteSpecifier::PrefixRewrite(to.prefix_rewrite.clone())
     };
-    let scheme = (!to.scheme.is_empty()).then(|| envoy::SchemeRewriteSpecifier::SchemeRedirect(to.scheme.clone()));
+    let scheme =
+        (!to.scheme.is_empty()).then(|| envoy::SchemeRewriteSpecifier::SchemeRedirect(to.scheme.clone()));
     Some(RedirectAction {
         host_redirect: to.authority.clone(),
         port_redirect: port(place, to),

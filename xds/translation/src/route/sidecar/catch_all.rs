@@ -21,7 +21,12 @@ pub(super) fn virtual_host(cx: &Cx<'_>, headers: &ProxyHeaders) -> VirtualHost {
     } else {
         ("block_all", Action::DirectResponse(DirectResponseAction { status: 502, ..Default::default() }))
     };
-    let route = Route { name: name.to_owned(), r#match: Some(any_path()), action: Some(action), ..Default::default() };
+    let route = Route {
+        name: name.to_owned(),
+        r#match: Some(any_path()),
+        action: Some(action),
+        ..Default::default()
+    };
     VirtualHost {
         name: name.to_owned(),
         domains: vec!["*".to_owned()],

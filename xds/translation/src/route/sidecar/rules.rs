@@ -26,7 +26,12 @@ pub(super) struct Rules<'a> {
 }
 
 /// All rules of a port: those of VirtualServices in their order, then those of services that have none.
-pub(super) fn rules<'a>(cx: &Cx<'_>, egress: &'a Egress, port: u32, mut services: Services<'a>) -> Vec<Rules<'a>> {
+pub(super) fn rules<'a>(
+    cx: &Cx<'_>,
+    egress: &'a Egress,
+    port: u32,
+    mut services: Services<'a>,
+) -> Vec<Rules<'a>> {
     let mut out = Vec::new();
     for vs in &egress.virtual_services {
         // On port 80, VirtualServices also make hosts that no service has reachable.
@@ -68,7 +73,8 @@ fn of_virtual_service<'a>(
     }
     let (other_hosts, matching) = split_hosts(vs, services, most_specific);
     // Gateway API routes count for clients of their own namespace, and for services of it.
-    let visible = |s: &Seen<'_>| s.service.namespace == vs.meta.namespace || cx.proxy.namespace == vs.meta.namespace;
+    let visible =
+        |s: &Seen<'_>| s.service.namespace == vs.meta.namespace || cx.proxy.namespace == vs.meta.namespace;
     if gateway_semantics(&vs.meta) && !matching.iter().any(visible) {
         return Vec::new();
     }

@@ -18,7 +18,8 @@ pub(super) fn virtual_hosts(cx: &Cx<'_>, name: &str, port: u32, headers: &ProxyH
     let protocol = egress.listener.port.as_ref().map(|p| Protocol::parse(&p.protocol));
     let port = if protocol == Some(Protocol::HttpProxy) { 0 } else { port };
     let all = rules(cx, egress, port, services::on_port(egress, port));
-    let mut builder = Builder { cx, port, headers, names: BTreeSet::new(), domains: BTreeSet::new(), known: known(&all) };
+    let mut builder =
+        Builder { cx, port, headers, names: BTreeSet::new(), domains: BTreeSet::new(), known: known(&all) };
     let mut by_port: BTreeMap<u32, Vec<VirtualHost>> = BTreeMap::new();
     for rules in &all {
         by_port.entry(rules.port).or_default().extend(builder.of_rules(rules));
@@ -87,7 +88,9 @@ impl Builder<'_> {
         // A short name must not hide a service whose full name it is.
         domains.retain(|d| {
             let hides = alternatives.contains(d) && self.known.contains(d);
-            !self.domains.contains(&d.to_ascii_lowercase()) && !hides && self.domains.insert(d.to_ascii_lowercase())
+            !self.domains.contains(&d.to_ascii_lowercase())
+                && !hides
+                && self.domains.insert(d.to_ascii_lowercase())
         });
         if domains.is_empty() {
             return None;
@@ -116,7 +119,8 @@ impl Builder<'_> {
             all.extend(others.iter().cloned());
             alternatives.extend(others);
         }
-        if seen.service.resolution == Resolution::Passthrough && seen.service.registry == Registry::Kubernetes {
+        if seen.service.resolution == Resolution::Passthrough && seen.service.registry == Registry::Kubernetes
+        {
             // Pods of a headless Service have names below the Service's.
             let below: Vec<_> = all.iter().map(|d| format!("*.{d}")).collect();
             all.extend(below);

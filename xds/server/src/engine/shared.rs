@@ -1,0 +1,80 @@
+//! What was generated in one generation of the world, for all proxies that it fits.
+//!
+//! Proxies that differ only in who exactly they are (replicas of a workload) share what was generated without looking at
+//! that. The first one that asks generates; others that ask meanwhile wait for it rather than do it twice.
+
+use super::ResourceType;
+use meltemi_distribution::{Resource, Resources};
+use meltemi_world::Proxy;
+use meltemi_world::registry::ServiceTarget;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use std::sync::{Arc, OnceLock};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// What translation can see of a proxy without asking who exactly it is. Equal keys, equal resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ViewKey(u128);
+
+impl ViewKey {
+    /// The key of a proxy that stands behind `targets`.
+    pub(crate) fn of(proxy: &Proxy, targets: &[ServiceTarget]) -> Self {
+        let behind: Vec<_> = targets.iter().map(|t| (t.service.key(), &t.port, t.target_port)).collect();
+        Self(xxh3_128(format!("{:?}{behind:?}", proxy.anonymous()).as_bytes()))
+    }
+}
+
+/// A result, or that it is not to be shared.
+type Cell<T> = Arc<OnceLock<Option<T>>>;
+
+/// The results of one generation.
+#[derive(Default)]
+pub(crate) struct Shared {
+    whole: Mutex<FxHashMap<(ViewKey, ResourceType), Cell<Resources>>>,
+    named: Mutex<FxHashMap<(ViewKey, ResourceType, Arc<str>), Cell<Option<Arc<Resource>>>>>,
+}
+
+impl Shared {
+    /// All resources of a type: those that another proxy of the view has, or else what `generate` makes.
+    pub(crate) fn whole(
+        &self,
+        key: ViewKey,
+        kind: ResourceType,
+        proxy: &Proxy,
+        generate: impl Fn() -> Resources,
+    ) -> Resources {
+        let cell = self.whole.lock().entry((key, kind)).or_default().clone();
+        once(&cell, proxy, generate)
+    }
+
+    /// One resource, likewise.
+    pub(crate) fn named(
+        &self,
+        key: ViewKey,
+        kind: ResourceType,
+        name: &Arc<str>,
+        proxy: &Proxy,
+        generate: impl Fn() -> Option<Arc<Resource>>,
+    ) -> Option<Arc<Resource>> {
+        let cell = self.named.lock().entry((key, kind, name.clone())).or_default().clone();
+        once(&cell, proxy, generate)
+    }
+}
+
+fn once<T: Clone>(cell: &Cell<T>, proxy: &Proxy, generate: impl Fn() -> T) -> T {
+    let mut own = None;
+    let shared = cell.get_or_init(|| {
+        proxy.take_asked();
+        let made = generate();
+        if proxy.take_asked() {
+            own = Some(made);
+            return None;
+        }
+        Some(made)
+    });
+    match (shared, own) {
+        (Some(made), _) => made.clone(),
+        (None, Some(made)) => made,
+        (None, None) => generate(),
+    }
+}
