@@ -42,7 +42,8 @@ impl Workload {
 
     /// The name of its Pod: several Pods of a version differ by address.
     pub fn pod_name(&self) -> String {
-        format!("{}-7d9f8b6c5-{:05}", self.name(), self.address.octets()[3])
+        let [.., third, fourth] = self.address.octets();
+        format!("{}-7d9f8b6c5-{:05}", self.name(), u16::from_be_bytes([third, fourth]))
     }
 
     /// Its Pod. It has a sidecar or is a gateway, and so takes part in mutual TLS.

@@ -64,14 +64,23 @@ pub fn node(description: &Value) -> Node {
     }
 }
 
-/// A connection to a control plane.
-pub async fn connect(from: &Place, to: SocketAddr) -> Result<AggregatedDiscoveryServiceClient<Channel>> {
+/// The receive window of a client that reads as fast as it can.
+const WINDOW: u32 = 4 << 20;
+
+/// A connection to a control plane, on which the other side may send `window` bytes ahead of the reader.
+async fn connect(
+    from: &Place,
+    to: SocketAddr,
+    window: u32,
+) -> Result<AggregatedDiscoveryServiceClient<Channel>> {
     let from = from.clone();
     let connector = service_fn(move |_| {
         let from = from.clone();
         async move { from.connect(to).await.map(TokioIo::new).map_err(std::io::Error::other) }
     });
-    let endpoint = Endpoint::from_shared(format!("http://{to}"))?;
+    let endpoint = Endpoint::from_shared(format!("http://{to}"))?
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window);
     let channel =
         endpoint.connect_with_connector(connector).await.with_context(|| format!("connecting to {to}"))?;
     Ok(AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(256 << 20))
@@ -88,7 +97,12 @@ pub struct Delta {
 impl Delta {
     /// Opens a stream; `node` goes out with its first request.
     pub async fn open(from: &Place, to: SocketAddr, node: Node) -> Result<Self> {
-        let mut client = connect(from, to).await?;
+        Self::open_with_window(from, to, node, WINDOW).await
+    }
+
+    /// As [`Delta::open`], for a reader who lets the control plane send so many bytes ahead.
+    pub async fn open_with_window(from: &Place, to: SocketAddr, node: Node, window: u32) -> Result<Self> {
+        let mut client = connect(from, to, window).await?;
         let (requests, queue) = mpsc::unbounded_channel();
         let responses =
             client.delta_aggregated_resources(UnboundedReceiverStream::new(queue)).await?.into_inner();
@@ -165,7 +179,7 @@ pub struct Sotw {
 impl Sotw {
     /// Opens a stream; `node` goes out with its first request.
     pub async fn open(from: &Place, to: SocketAddr, node: Node) -> Result<Self> {
-        let mut client = connect(from, to).await?;
+        let mut client = connect(from, to, WINDOW).await?;
         let (requests, queue) = mpsc::unbounded_channel();
         let responses =
             client.stream_aggregated_resources(UnboundedReceiverStream::new(queue)).await?.into_inner();
