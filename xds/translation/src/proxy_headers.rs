@@ -92,7 +92,7 @@ impl ProxyHeaders {
             chosen.envoy_debug_headers.as_ref().and_then(|c| c.disabled.as_ref()).is_some_and(|v| v.value);
         let exchange = chosen.metadata_exchange_headers.as_ref().map(|c| c.mode());
         Self {
-            set_current_cert_details: chosen.set_current_client_cert_details.clone(),
+            set_current_cert_details: chosen.set_current_client_cert_details,
             include_request_attempt_count: !attempts_off,
             generate_request_id: request_id_off.then_some(false),
             suppress_debug_headers: debug_off,

@@ -27,7 +27,6 @@ fn delay(delay: &istio::Delay) -> Option<FaultDelay> {
     Some(FaultDelay {
         percentage: Some(percentage),
         fault_delay_secifier: Some(fault_delay::FaultDelaySecifier::FixedDelay(to_prost_duration(fixed))),
-        ..Default::default()
     })
 }
 
