@@ -3,10 +3,28 @@
 //! Source: Istio `Service.GetAddressForProxy` and `getAllAddressesForProxy` (`pilot/pkg/model/service.go`).
 
 use crate::Cx;
-use meltemi_world::proxy::ProxyType;
+use meltemi_world::proxy::{IpMode, ProxyType};
 use meltemi_world::service::Registry;
 use meltemi_world::{Proxy, Service};
 use std::net::IpAddr;
+
+/// The addresses that stand for all addresses of a proxy with these IP families, the primary one first.
+pub fn wildcards(mode: IpMode) -> Vec<&'static str> {
+    match mode {
+        IpMode::V4 => vec!["0.0.0.0"],
+        IpMode::V6 => vec!["::"],
+        IpMode::Dual => vec!["0.0.0.0", "::"],
+    }
+}
+
+/// The loopback addresses of a proxy with these IP families, the primary one first.
+pub fn localhosts(mode: IpMode) -> Vec<&'static str> {
+    match mode {
+        IpMode::V4 => vec!["127.0.0.1"],
+        IpMode::V6 => vec!["::1"],
+        IpMode::Dual => vec!["127.0.0.1", "::1"],
+    }
+}
 
 /// The address of a service for the proxy; `0.0.0.0` where it has none.
 pub fn first<'a>(cx: &Cx<'_>, service: &'a Service) -> &'a str {

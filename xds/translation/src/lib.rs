@@ -13,6 +13,7 @@ pub mod cx;
 pub mod endpoint;
 pub mod extension_provider;
 pub mod gateway;
+pub mod header_case;
 pub mod host_map;
 pub mod index;
 pub mod listener;

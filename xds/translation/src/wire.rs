@@ -5,9 +5,11 @@ use meltemi_api::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher, strin
 use meltemi_api::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use meltemi_api::istio::networking::v1alpha3::{StringMatch, string_match::MatchType};
 use meltemi_api::wkt::Any;
+use ipnet::IpNet;
 use meltemi_world::Meta;
 use prost::{Message, Name};
 use prost_types::{Value, value::Kind};
+use std::net::IpAddr;
 
 /// A TCP socket address.
 pub fn tcp_address(ip: &str, port: u32) -> core::Address {
@@ -32,6 +34,20 @@ pub fn endpoint_address(address: &str, port: u32) -> core::Address {
     match address.strip_prefix("unix://") {
         Some(path) => pipe_address(path),
         None => tcp_address(address, port),
+    }
+}
+
+/// Reads `ADDRESS/LENGTH`, or an address alone, which is a prefix of its whole length. Bits behind the prefix stay.
+/// Source: Istio `AddrStrToPrefix`.
+pub fn prefix(text: &str) -> Option<IpNet> {
+    if text.contains('/') { text.parse().ok() } else { text.parse::<IpAddr>().ok().map(IpNet::from) }
+}
+
+/// A prefix as Envoy's CIDR range.
+pub fn cidr_range(prefix: IpNet) -> core::CidrRange {
+    core::CidrRange {
+        address_prefix: prefix.addr().to_string(),
+        prefix_len: Some(u32::from(prefix.prefix_len())),
     }
 }
 

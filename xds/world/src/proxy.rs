@@ -347,6 +347,19 @@ impl Proxy {
         &self.asked().ips
     }
 
+    /// Whether the proxy's version is `major.minor` or later. A proxy that does not say is taken for the latest.
+    ///
+    /// Source: Istio `ParseIstioVersion`.
+    pub fn istio_version_is_at_least(&self, wanted: (u32, u32)) -> bool {
+        let version = self.metadata.istio_version.trim_start_matches("release-");
+        let mut parts = version.split(|c: char| !c.is_ascii_digit());
+        let mut next = || parts.next().and_then(|p| p.parse::<u32>().ok());
+        match (next(), next()) {
+            (Some(major), Some(minor)) if major > 0 => (major, minor) >= wanted,
+            _ => true,
+        }
+    }
+
     /// The primary address.
     pub fn ip(&self) -> &str {
         &self.asked().ips[0]

@@ -3,7 +3,7 @@
 //! Source: Istio `clusterWrapper`, `ClusterBuilder.buildCluster`, `setUpstreamProtocol`.
 
 use crate::endpoint::Group;
-use crate::{Cx, metadata_exchange, stat_name, wire};
+use crate::{Cx, header_case, metadata_exchange, stat_name, wire};
 use meltemi_api::envoy::config::cluster::v3::{
     Cluster, Filter,
     cluster::{
@@ -11,11 +11,9 @@ use meltemi_api::envoy::config::cluster::v3::{
     },
 };
 use meltemi_api::envoy::config::core::v3::{
-    Http1ProtocolOptions, Http2ProtocolOptions, TypedExtensionConfig,
-    http1_protocol_options::{HeaderKeyFormat, header_key_format::HeaderFormat},
+    Http1ProtocolOptions, Http2ProtocolOptions,
 };
 use meltemi_api::envoy::extensions::clusters::dynamic_forward_proxy::v3::ClusterConfig;
-use meltemi_api::envoy::extensions::http::header_formatters::preserve_case::v3::PreserveCaseFormatterConfig;
 use meltemi_api::envoy::extensions::upstreams::http::v3::{
     HttpProtocolOptions,
     http_protocol_options::{
@@ -127,8 +125,8 @@ impl Draft {
         if protocol.is_http2() {
             return self.set_http2();
         }
-        if protocol.is_http_or_sniffed() && preserves_header_case(cx) {
-            let http1 = ProtocolConfig::HttpProtocolOptions(preserving_header_case());
+        if protocol.is_http_or_sniffed() && header_case::is_preserved(cx) {
+            let http1 = ProtocolConfig::HttpProtocolOptions(http1_options(cx));
             self.http().upstream_protocol_options = Some(explicit(http1));
         }
         // Not at gateways: they do not sniff, and their clients would negotiate an HTTP/2 that the server may lack.
@@ -196,19 +194,5 @@ pub(super) fn http2_options() -> Http2ProtocolOptions {
 
 /// HTTP/1 as the proxy's configuration wants it: headers in their original case, or as Envoy writes them.
 pub(super) fn http1_options(cx: &Cx<'_>) -> Http1ProtocolOptions {
-    if preserves_header_case(cx) { preserving_header_case() } else { Http1ProtocolOptions::default() }
-}
-
-fn preserves_header_case(cx: &Cx<'_>) -> bool {
-    let headers = cx.proxy_config().and_then(|c| c.proxy_headers.as_ref());
-    headers.and_then(|h| h.preserve_http1_header_case.as_ref()).is_some_and(|v| v.value)
-}
-
-fn preserving_header_case() -> Http1ProtocolOptions {
-    let formatter = TypedExtensionConfig {
-        name: "preserve_case".to_owned(),
-        typed_config: Some(wire::any(&PreserveCaseFormatterConfig::default())),
-    };
-    let header_format = Some(HeaderFormat::StatefulFormatter(formatter));
-    Http1ProtocolOptions { header_key_format: Some(HeaderKeyFormat { header_format }), ..Default::default() }
+    Http1ProtocolOptions { header_key_format: header_case::format(cx), ..Default::default() }
 }

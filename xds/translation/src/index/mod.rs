@@ -12,6 +12,7 @@ pub mod networks;
 pub mod request_authn;
 pub mod services;
 pub mod sidecars;
+pub mod telemetry;
 pub mod virtual_services;
 
 use authn::PeerAuthentications;
@@ -25,6 +26,7 @@ use request_authn::RequestAuthentications;
 use services::Services;
 use sidecars::Sidecars;
 use std::sync::Arc;
+use telemetry::Telemetries;
 use virtual_services::VirtualServices;
 
 /// All parts.
@@ -50,6 +52,8 @@ pub struct Index {
     pub sidecars: Arc<Sidecars>,
     /// Gateways in order of age.
     pub gateways: Arc<Gateways>,
+    /// Telemetry resources by namespace.
+    pub telemetries: Arc<Telemetries>,
 }
 
 impl Index {
@@ -66,6 +70,7 @@ impl Index {
             cluster_local: Arc::new(ClusterLocal::build(snapshot)),
             sidecars: Arc::new(Sidecars::build(snapshot)),
             gateways: Arc::new(Gateways::build(snapshot)),
+            telemetries: Arc::new(Telemetries::build(snapshot)),
         }
     }
 
@@ -100,6 +105,9 @@ impl Index {
         }
         if changes.has(Kind::Gateway) {
             next.gateways = Arc::new(Gateways::build(snapshot));
+        }
+        if changes.has(Kind::Telemetry) {
+            next.telemetries = Arc::new(Telemetries::build(snapshot));
         }
         next
     }

@@ -3,7 +3,7 @@
 //! Source: Istio `builtAutoPassthroughFilterChains`.
 
 use super::chains::Chain;
-use crate::listener::{Side, network};
+use crate::listener::{Side, forward};
 use crate::names;
 use meltemi_world::{Port, Protocol, Service, host};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn of_port(side: &Side<'_>, service: &Service, port: &Port) -> Vec<Chain> {
         .map(|subset| {
             let cluster = names::outbound_sni(port.port, subset, &service.hostname);
             Chain {
-                filters: network::to_passed_cluster(side, service, port, subset, &cluster),
+                filters: forward::to_passed_cluster(side, service, port, subset, &cluster),
                 sni_hosts: vec![cluster],
                 alpn: ISTIO_ALPN.iter().map(|a| (*a).to_owned()).collect(),
                 ..Default::default()

@@ -6,7 +6,7 @@ mod auto_passthrough;
 mod chains;
 mod tcp;
 
-use super::{Side, filters};
+use super::{Side, connection_settings, filters};
 use crate::gateway::{MergedGateway, ServerPort};
 use crate::proxy_headers::ListenerClass;
 use crate::{Cx, address, wire};
@@ -110,7 +110,7 @@ fn build(side: &Side<'_>, name: String, draft: Draft) -> Listener {
         max_connections_to_accept_per_socket_event: side.max_accepts(),
         connection_balance_config: balance,
         per_connection_buffer_limit_bytes: connection_settings::limit(
-            side.connection_settings.listener_per_connection_buffer_limit_bytes,
+            side.connection_settings.listener_per_connection_buffer_limit_bytes.as_ref().map(|v| v.value),
         ),
         access_log: side.telemetry.access_logs.listener.clone(),
         ..Default::default()

@@ -7,7 +7,7 @@ use super::auto_passthrough;
 use super::chains::Chain;
 use crate::gateway::{GatewayServer, ServerPort};
 use crate::index::virtual_services::SharedVirtualService;
-use crate::listener::{Side, network, tls};
+use crate::listener::{Side, forward, tls};
 use meltemi_api::envoy::config::listener::v3::Filter;
 use meltemi_api::istio::networking::v1alpha3::{
     L4MatchAttributes, Server, TlsMatchAttributes, server_tls_settings::TlSmode,
@@ -39,13 +39,13 @@ fn to_tcp_routes(side: &Side<'_>, server: &GatewayServer) -> Option<Vec<Filter>>
         let fits = |matches: &[L4MatchAttributes]| matches.is_empty() || matches.iter().any(|m| l4(m, server, &gateway));
         let tcp = vs.spec.tcp.iter().find(|t| !t.route.is_empty() && fits(&t.r#match));
         if let Some(tcp) = tcp {
-            return Some(network::to_destinations(side, &tcp.route, &port, &vs.meta, with_peer));
+            return Some(forward::to_destinations(side, &tcp.route, &port, &vs.meta, with_peer));
         }
         // A TLSRoute behind a listener that ends TLS has only TLS rules.
         if vs.meta.annotations.get(PARENTS).is_some_and(|p| p.starts_with("TLSRoute/")) {
             let tls = vs.spec.tls.iter().find(|t| t.r#match.iter().any(|m| by_tls(m, server, &gateway)));
             if let Some(tls) = tls {
-                return Some(network::to_destinations(side, &tls.route, &port, &vs.meta, with_peer));
+                return Some(forward::to_destinations(side, &tls.route, &port, &vs.meta, with_peer));
             }
         }
     }
@@ -65,7 +65,7 @@ fn passed_through(side: &Side<'_>, port: &ServerPort, server: &GatewayServer, ta
                     continue;
                 }
                 taken.extend(m.sni_hosts.iter().map(|h| (h.clone(), server.server.bind.clone())));
-                let filters = network::to_destinations(side, &rule.route, &target, &vs.meta, false);
+                let filters = forward::to_destinations(side, &rule.route, &target, &vs.meta, false);
                 out.push(Chain { sni_hosts: m.sni_hosts.clone(), filters, ..Default::default() });
             }
         }
