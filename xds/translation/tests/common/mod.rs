@@ -4,8 +4,9 @@
 use meltemi_api::envoy::config::cluster::v3::Cluster;
 use meltemi_api::envoy::config::core::v3::{Extension, Locality, Node};
 use meltemi_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use meltemi_api::envoy::config::route::v3::RouteConfiguration;
 use meltemi_api::wkt::json_to_struct;
-use meltemi_translation::{Cx, Index, Scope, cluster, endpoint, gateway};
+use meltemi_translation::{Cx, Index, Scope, cluster, endpoint, gateway, route};
 use meltemi_world::snapshot::Settings;
 use meltemi_world::{Change, Config, Meta, Object, Proxy, Snapshot, World, mesh};
 use serde::de::DeserializeOwned;
@@ -48,6 +49,7 @@ impl Mesh {
             "PeerAuthentication" => Object::PeerAuthentication(config(name, spec)),
             "Gateway" => Object::Gateway(config(name, spec)),
             "Sidecar" => Object::Sidecar(config(name, spec)),
+            "VirtualService" => Object::VirtualService(config(name, spec)),
             other => panic!("kind {other:?} is not read here"),
         }));
         self
@@ -83,6 +85,11 @@ impl Mesh {
                 .find(|c| c.name == name)
                 .unwrap_or_else(|| panic!("no cluster {name} in {names:?}"))
         })
+    }
+
+    /// The RouteConfiguration of a node.
+    pub fn route(self, node: &Node, name: &str) -> RouteConfiguration {
+        self.ask(node, |cx| route::route(cx, name).expect("a route"))
     }
 
     /// The endpoints of a cluster of a node.
