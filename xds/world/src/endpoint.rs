@@ -58,6 +58,9 @@ pub struct Endpoint {
     pub port: u32,
     /// The name of the service port that it belongs to.
     pub port_name: Str,
+    /// The number of that service port. 0 for a Kubernetes Service, where names are unique; several ServiceEntries of
+    /// one host may use one name for several ports.
+    pub service_port: u32,
     /// What describes the workload; shared by all endpoints of that workload.
     pub workload: std::sync::Arc<EndpointWorkload>,
     /// Load-balancing weight; 0 where not given.
@@ -97,6 +100,14 @@ impl Endpoint {
     /// The first address; empty where there is none.
     pub fn address(&self) -> &str {
         self.addresses.first().map_or("", |a| &**a)
+    }
+
+    /// Whether it stands behind this port of its service.
+    pub fn is_behind(&self, port: &crate::Port) -> bool {
+        match self.service_port {
+            0 => self.port_name == port.name,
+            number => number == port.port,
+        }
     }
 
     /// The workload's labels.

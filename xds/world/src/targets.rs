@@ -170,7 +170,7 @@ impl Snapshot {
             let key = kube_service::key(id, &self.settings.domain);
             let Some(service) = self.registry.service(&key) else { continue };
             for endpoint in self.registry.endpoints(&key).iter().filter(|e| e.address() == proxy.ip()) {
-                if let Some(port) = service.ports.iter().find(|p| p.name == endpoint.port_name) {
+                if let Some(port) = service.ports.iter().find(|p| endpoint.is_behind(p)) {
                     found.push(ServiceTarget {
                         service: service.clone(),
                         port: port.clone(),
@@ -228,7 +228,7 @@ impl Snapshot {
         {
             let endpoints = self.registry.endpoints(&service.key());
             for endpoint in endpoints.iter().filter(|e| e.address() == address) {
-                if let Some(port) = service.ports.iter().find(|p| p.name == endpoint.port_name) {
+                if let Some(port) = service.ports.iter().find(|p| endpoint.is_behind(p)) {
                     found.push(ServiceTarget {
                         service: service.clone(),
                         port: port.clone(),

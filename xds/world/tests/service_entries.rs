@@ -183,6 +183,18 @@ fn entries_of_one_host_are_one_service_and_the_oldest_decides() {
 }
 
 #[test]
+fn a_port_name_may_stand_for_two_ports() {
+    let more =
+        entry("f", "hosts: [a.com], resolution: DNS, ports: [{number: 81, name: http, protocol: HTTP}]");
+    let world = world(&(entry("e", &format!("hosts: [a.com], resolution: DNS, {HTTP}")) + &more));
+    let (service, endpoints) = (service(&world, "ns", "a.com"), endpoints(&world, "ns", "a.com"));
+    for port in &service.ports {
+        let behind: Vec<u32> = endpoints.iter().filter(|e| e.is_behind(port)).map(|e| e.port).collect();
+        assert_eq!(behind, [port.port]);
+    }
+}
+
+#[test]
 fn a_kubernetes_service_keeps_its_host() {
     let kube = "kind: Service\nmetadata: {name: a, namespace: ns}\nspec: {clusterIP: 10.96.0.1}\n";
     let squatter = entry("e", &format!("hosts: [a.ns.svc.cluster.local], resolution: DNS, {HTTP}"));

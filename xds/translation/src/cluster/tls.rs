@@ -72,7 +72,7 @@ pub(super) fn server_mode(
     }
     if service.resolution == Resolution::Passthrough || crate::traffic_policy::is_passthrough(policy) {
         let endpoints = cx.snapshot.registry.endpoints(&service.key());
-        let mut of_port = endpoints.iter().filter(|e| e.port_name == port.name).peekable();
+        let mut of_port = endpoints.iter().filter(|e| e.is_behind(port)).peekable();
         if of_port.peek().is_none() || of_port.any(|e| !e.workload.istio_tls) {
             return Some(MtlsMode::Disable);
         }

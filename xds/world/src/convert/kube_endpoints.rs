@@ -43,6 +43,7 @@ pub fn endpoints<'a>(
                             addresses: addresses.clone(),
                             port: port.port,
                             port_name: port.name.clone(),
+                            service_port: 0,
                             workload: owner.workload.clone(),
                             weight: 0,
                             health: health(endpoint, drains),

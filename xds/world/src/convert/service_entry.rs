@@ -166,7 +166,7 @@ fn of_instance(spec: &networking::ServiceEntry, instance: &Instance) -> Vec<Endp
             (None, None) if port.target_port > 0 => port.target_port,
             (None, None) => port.number,
         };
-        instance.endpoint(port.name.as_str().into(), number)
+        instance.endpoint(port.name.as_str().into(), port.number, number)
     };
     spec.ports.iter().map(to_endpoint).collect()
 }
@@ -183,6 +183,7 @@ fn host_endpoints(mesh: &Mesh<'_>, entry: &Entry, service: &Service) -> Vec<Endp
         addresses: vec![service.hostname.clone()],
         port: if port.target_port > 0 { port.target_port } else { port.number },
         port_name: port.name.as_str().into(),
+        service_port: port.number,
         workload: workload.clone(),
         weight: 0,
         health: Health::Unknown,
@@ -236,7 +237,7 @@ pub fn merge_endpoints(parts: Vec<(Service, Vec<Endpoint>)>) -> Vec<Endpoint> {
     let mut merged = Vec::new();
     for (service, endpoints) in parts {
         for endpoint in endpoints {
-            let Some(port) = service.ports.iter().find(|p| p.name == endpoint.port_name) else { continue };
+            let Some(port) = service.ports.iter().find(|p| endpoint.is_behind(p)) else { continue };
             if taken.insert(port.port) || service.resolution != Resolution::DnsRoundRobinLb {
                 merged.push(endpoint);
             }

@@ -128,12 +128,13 @@ impl Instance {
         if self.addresses.len() == 1 { self.address().strip_prefix(UNIX) } else { None }
     }
 
-    /// An endpoint of this instance.
-    pub fn endpoint(&self, port_name: Str, port: u32) -> Endpoint {
+    /// An endpoint of this instance; `service_port` as in [`Endpoint::service_port`].
+    pub fn endpoint(&self, port_name: Str, service_port: u32, port: u32) -> Endpoint {
         Endpoint {
             addresses: self.addresses.clone(),
             port,
             port_name,
+            service_port,
             workload: self.workload.clone(),
             weight: self.weight,
             health: self.health,
@@ -186,7 +187,7 @@ pub fn endpoints<'a>(
     for (index, port) in service.ports.iter().enumerate() {
         for instance in instances.clone() {
             if let Some(number) = target_port(kube, service, index, instance) {
-                found.push(instance.endpoint(port.name.clone(), number));
+                found.push(instance.endpoint(port.name.clone(), 0, number));
             }
         }
     }

@@ -111,7 +111,8 @@ impl World {
 fn reach_beyond_endpoints(next: &Snapshot, key: &ServiceKey, old: Option<&Vec<Endpoint>>) -> bool {
     let Some(service) = next.registry.service(key) else { return true };
     let identities = |endpoints: &[Endpoint]| -> BTreeSet<(Str, bool, Str)> {
-        let of = |e: &Endpoint| (e.workload.service_account.clone(), e.workload.istio_tls, e.port_name.clone());
+        let of =
+            |e: &Endpoint| (e.workload.service_account.clone(), e.workload.istio_tls, e.port_name.clone());
         endpoints.iter().map(of).collect()
     };
     service.resolution != Resolution::ClientSideLb
