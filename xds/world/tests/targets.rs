@@ -29,10 +29,14 @@ fn service(name: &str, year: u16, spec: &str) -> String {
 }
 
 fn proxy(metadata: Value) -> Proxy {
+    proxy_named("a-1", metadata)
+}
+
+fn proxy_named(name: &str, metadata: Value) -> Proxy {
     let Value::Object(mut fields) = metadata else { panic!("metadata must be an object") };
     fields.insert("NAMESPACE".into(), "apps".into());
     let node = Node {
-        id: "sidecar~10.0.0.1~a-1.apps~apps.svc.cluster.local".into(),
+        id: format!("sidecar~10.0.0.1~{name}.apps~apps.svc.cluster.local"),
         metadata: Some(json_to_struct(&fields)),
         locality: Some(Locality { region: "announced".into(), ..Locality::default() }),
         ..Node::default()
@@ -122,7 +126,7 @@ fn labels_and_place_of_a_proxy() {
 
 #[test]
 fn a_pod_is_found_by_address_only_where_that_is_asked_for() {
-    let stranger = Proxy { name: "somebody.apps".into(), ..proxy(json!({})) };
+    let stranger = proxy_named("somebody", json!({}));
     assert!(world(POD).snapshot().pod_of(&stranger).is_none());
     let features = Features { find_pod_by_ip: true, ..Features::default() };
     let world = world_with(Settings { features, ..Settings::default() }, POD);
