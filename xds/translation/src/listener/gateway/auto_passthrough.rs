@@ -2,17 +2,17 @@
 //!
 //! Source: Istio `builtAutoPassthroughFilterChains`.
 
-use super::chains::Chain;
+use crate::listener::chain::Chain;
 use crate::listener::{Side, forward};
 use crate::names;
 use meltemi_world::{Port, Protocol, Service, host};
 use std::sync::Arc;
 
 /// The ALPN of Istio's mutual TLS. Together with the SNI it makes sure that only mutual TLS passes.
-const ISTIO_ALPN: [&str; 5] = ["istio-peer-exchange", "istio", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
+const ISTIO_ALPN: [&str; 5] = ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
 
 /// The chains of a server with these hosts.
-pub(super) fn chains(side: &Side<'_>, hosts: &[String]) -> Vec<Chain> {
+pub(super) fn chains(side: &Side<'_>, hosts: &[String]) -> Vec<Chain<'static>> {
     let offered = |s: &&Arc<Service>| !s.mesh_external && hosts.iter().any(|h| host::subset_of(&s.hostname, h));
     let mut out = Vec::new();
     for service in side.cx.scope.services().iter().filter(offered) {
@@ -23,18 +23,18 @@ pub(super) fn chains(side: &Side<'_>, hosts: &[String]) -> Vec<Chain> {
     out
 }
 
-fn of_port(side: &Side<'_>, service: &Service, port: &Port) -> Vec<Chain> {
+fn of_port(side: &Side<'_>, service: &Service, port: &Port) -> Vec<Chain<'static>> {
     let rule = side.cx.scope.destination_rule(&side.cx.proxy.labels, &service.hostname);
     let subsets = rule.iter().flat_map(|r| &r.rule.spec.subsets).map(|s| s.name.as_str());
     std::iter::once("")
         .chain(subsets)
         .map(|subset| {
             let cluster = names::outbound_sni(port.port, subset, &service.hostname);
+            let filters = forward::to_passed_cluster(side, service, port, subset, &cluster);
             Chain {
-                filters: forward::to_passed_cluster(side, service, port, subset, &cluster),
                 sni_hosts: vec![cluster],
-                alpn: ISTIO_ALPN.iter().map(|a| (*a).to_owned()).collect(),
-                ..Default::default()
+                application_protocols: ISTIO_ALPN.iter().map(|a| (*a).to_owned()).collect(),
+                ..Chain::network(filters)
             }
         })
         .collect()

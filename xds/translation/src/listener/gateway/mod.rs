@@ -10,10 +10,10 @@ use super::{Side, connection_settings, filters};
 use crate::gateway::{MergedGateway, ServerPort};
 use crate::proxy_headers::ListenerClass;
 use crate::{Cx, address, wire};
-use chains::Chain;
+use crate::listener::chain::{Chain, Content};
 use meltemi_api::envoy::config::core::v3::TrafficDirection;
 use meltemi_api::envoy::config::listener::v3::{
-    AdditionalAddress, Listener,
+    AdditionalAddress, FilterChain, Listener,
     listener::{ConnectionBalanceConfig, connection_balance_config},
 };
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ struct Draft {
     port: u32,
     bind: String,
     extra: Vec<String>,
-    chains: Vec<Chain>,
+    chains: Vec<Chain<'static>>,
 }
 
 /// All listeners of a gateway. A server without a usable route or secret costs only its own chains.
@@ -53,7 +53,7 @@ pub fn listeners(cx: &Cx<'_>) -> Vec<Listener> {
     drafts.into_iter().filter(|(_, d)| !d.chains.is_empty()).map(|(name, d)| build(&side, name, d)).collect()
 }
 
-fn chains_of(side: &Side<'_>, merged: &MergedGateway, port: &ServerPort, sni_hosts: &mut SniHosts) -> Vec<Chain> {
+fn chains_of(side: &Side<'_>, merged: &MergedGateway, port: &ServerPort, sni_hosts: &mut SniHosts) -> Vec<Chain<'static>> {
     let Some(on_port) = merged.servers.get(port) else { return Vec::new() };
     if meltemi_world::Protocol::parse(&port.protocol).is_http() {
         return vec![chains::plain_http(side, port, &on_port.route_name)];
@@ -101,18 +101,29 @@ fn build(side: &Side<'_>, name: String, draft: Draft) -> Listener {
         ..Default::default()
     };
     Listener {
-        name,
         address: Some(wire::endpoint_address(&draft.bind, draft.port)),
         additional_addresses: draft.extra.iter().map(beside).collect(),
         traffic_direction: TrafficDirection::Outbound as i32,
         listener_filters,
-        filter_chains: draft.chains.into_iter().map(|c| c.build(side)).collect(),
+        filter_chains: draft.chains.iter().map(|c| chain(side, &name, c)).collect(),
         max_connections_to_accept_per_socket_event: side.max_accepts(),
         connection_balance_config: balance,
         per_connection_buffer_limit_bytes: connection_settings::limit(
             side.connection_settings.listener_per_connection_buffer_limit_bytes.as_ref().map(|v| v.value),
         ),
         access_log: side.telemetry.access_logs.listener.clone(),
+        name,
         ..Default::default()
     }
+}
+
+/// A chain, with the prefix of statistics that its server names, else the listener's.
+fn chain(side: &Side<'_>, listener: &str, chain: &Chain<'_>) -> FilterChain {
+    let own = match &chain.content {
+        Content::Http(options) => options.stat_prefix.as_str(),
+        Content::Network(_) => "",
+    };
+    // Gateways are outbound to Envoy.
+    let prefix = if own.is_empty() { format!("outbound_{listener};") } else { own.to_owned() };
+    chain.to_envoy(side, &prefix)
 }

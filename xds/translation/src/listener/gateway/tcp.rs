@@ -4,9 +4,9 @@
 
 use super::SniHosts;
 use super::auto_passthrough;
-use super::chains::Chain;
 use crate::gateway::{GatewayServer, ServerPort};
 use crate::index::virtual_services::SharedVirtualService;
+use crate::listener::chain::Chain;
 use crate::listener::{Side, forward, tls};
 use meltemi_api::envoy::config::listener::v3::Filter;
 use meltemi_api::istio::networking::v1alpha3::{
@@ -18,14 +18,14 @@ use meltemi_world::{Port, host, service::TargetPort};
 const PARENTS: &str = "internal.istio.io/parents";
 
 /// The chains of a server that does not serve HTTP.
-pub(super) fn chains(side: &Side<'_>, port: &ServerPort, server: &GatewayServer, taken: &mut SniHosts) -> Vec<Chain> {
+pub(super) fn chains(side: &Side<'_>, port: &ServerPort, server: &GatewayServer, taken: &mut SniHosts) -> Vec<Chain<'static>> {
     match &server.server.tls {
         Some(tls) if tls.mode() == TlSmode::AutoPassthrough => auto_passthrough::chains(side, &server.sni_hosts),
         Some(_) if server.is_passthrough() => passed_through(side, port, server, taken),
         tls => {
             let Some(filters) = to_tcp_routes(side, server) else { return Vec::new() };
             let context = tls.as_ref().map(|settings| tls::context(&side.cx, settings, true));
-            vec![Chain { sni_hosts: server.sni_hosts.clone(), tls: context, filters, ..Default::default() }]
+            vec![Chain { sni_hosts: server.sni_hosts.clone(), tls: context, ..Chain::network(filters) }]
         }
     }
 }
@@ -53,7 +53,7 @@ fn to_tcp_routes(side: &Side<'_>, server: &GatewayServer) -> Option<Vec<Filter>>
 }
 
 /// A chain for each TLS rule that fits the server, matched by its SNI hosts.
-fn passed_through(side: &Side<'_>, port: &ServerPort, server: &GatewayServer, taken: &mut SniHosts) -> Vec<Chain> {
+fn passed_through(side: &Side<'_>, port: &ServerPort, server: &GatewayServer, taken: &mut SniHosts) -> Vec<Chain<'static>> {
     let gateway = server.gateway_name();
     let target = service_port(server);
     let taken = taken.entry(port.number).or_default();
@@ -66,7 +66,7 @@ fn passed_through(side: &Side<'_>, port: &ServerPort, server: &GatewayServer, ta
                 }
                 taken.extend(m.sni_hosts.iter().map(|h| (h.clone(), server.server.bind.clone())));
                 let filters = forward::to_destinations(side, &rule.route, &target, &vs.meta, false);
-                out.push(Chain { sni_hosts: m.sni_hosts.clone(), filters, ..Default::default() });
+                out.push(Chain { sni_hosts: m.sni_hosts.clone(), ..Chain::network(filters) });
             }
         }
     }
