@@ -75,7 +75,7 @@ fn apply_locality(cx: &Cx<'_>, draft: &mut Draft, balancer: &Balancer<'_>) {
     let groups = std::mem::take(&mut draft.groups);
     let endpoints = match setting {
         Some(setting) => setting.assign_with(cx, groups, outliers, balancer.ranks_by_labels),
-        None => groups.into_iter().map(Group::to_envoy).collect(),
+        None => groups.into_iter().map(Group::into_envoy).collect(),
     };
     draft.cluster.load_assignment = Some(ClusterLoadAssignment {
         cluster_name: draft.cluster.name.clone(),

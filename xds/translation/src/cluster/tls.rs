@@ -111,7 +111,7 @@ fn choose(cx: &Cx<'_>, upstream: &Upstream<'_>) -> Option<Chosen> {
             return chosen(asked.clone());
         }
         let mut settings = from_node(cx, asked.subject_alt_names.clone(), &asked.sni);
-        settings.insecure_skip_verify = asked.insecure_skip_verify.clone();
+        settings.insecure_skip_verify = asked.insecure_skip_verify;
         return chosen(settings);
     }
     if asked.mode() != TlSmode::IstioMutual {
@@ -122,7 +122,7 @@ fn choose(cx: &Cx<'_>, upstream: &Upstream<'_>) -> Option<Chosen> {
         mode: TlSmode::IstioMutual as i32,
         sni: if asked.sni.is_empty() { upstream.sni.to_owned() } else { asked.sni.clone() },
         subject_alt_names: if sans.is_empty() { names(upstream.accounts) } else { sans.clone() },
-        insecure_skip_verify: asked.insecure_skip_verify.clone(),
+        insecure_skip_verify: asked.insecure_skip_verify,
         ..Default::default()
     })
 }

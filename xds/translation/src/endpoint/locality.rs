@@ -150,7 +150,7 @@ impl<'a> Setting<'a> {
             }
             Self::ZoneAware(_) => {}
         }
-        groups.into_iter().map(Group::to_envoy).collect()
+        groups.into_iter().map(Group::into_envoy).collect()
     }
 }
 

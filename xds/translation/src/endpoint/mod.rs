@@ -45,7 +45,7 @@ pub fn load_assignment(cx: &Cx<'_>, cluster: &str) -> Option<ClusterLoadAssignme
     let setting = Setting::effective(cx.mesh(), policy.load_balancer, Some(service));
     let endpoints = match setting {
         Some(setting) => setting.assign(cx, groups, policy.outlier_detection.is_some()),
-        None => groups.into_iter().map(Group::to_envoy).collect(),
+        None => groups.into_iter().map(Group::into_envoy).collect(),
     };
     Some(ClusterLoadAssignment { cluster_name: cluster.to_owned(), endpoints, ..Default::default() })
 }
@@ -57,7 +57,7 @@ fn own_peers(cx: &Cx<'_>) -> ClusterLoadAssignment {
     let seen = own.and_then(|t| Some((cx.service(&t.service.hostname)?, &t.port)));
     let endpoints = seen.map_or_else(Vec::new, |(service, port)| {
         let target = Target { cx, service, port, subset: "", rule: None, sni: false, peers: true };
-        target.groups().into_iter().map(Group::to_envoy).collect()
+        target.groups().into_iter().map(Group::into_envoy).collect()
     });
     ClusterLoadAssignment { cluster_name: names::SELF_DISCOVERY.to_owned(), endpoints, ..Default::default() }
 }
@@ -98,13 +98,13 @@ struct Member {
 }
 
 impl Target<'_> {
-    /// The endpoints by locality, in the order of the localities' names.
+    /// The endpoints by locality, in the order of the localities.
     pub(crate) fn groups(&self) -> Vec<Group> {
         let mtls = mtls::Check::new(self);
-        let mut by_locality: BTreeMap<String, Vec<(&Endpoint, LbEndpoint)>> = BTreeMap::new();
+        let mut by_locality: BTreeMap<&Locality, Vec<(&Endpoint, LbEndpoint)>> = BTreeMap::new();
         for endpoint in select::endpoints(self) {
             let lb = self.lb_endpoint(endpoint, mtls.enabled(endpoint));
-            by_locality.entry(endpoint.workload.locality.label()).or_default().push((endpoint, lb));
+            by_locality.entry(&endpoint.workload.locality).or_default().push((endpoint, lb));
         }
         let groups = network::split_horizon(self, by_locality.into_values().collect());
         if self.sni { groups.into_iter().map(mtls::only).collect() } else { groups }
@@ -150,7 +150,7 @@ impl Group {
     }
 
     /// The group as Envoy has it.
-    pub(crate) fn to_envoy(self) -> LocalityLbEndpoints {
+    pub(crate) fn into_envoy(self) -> LocalityLbEndpoints {
         LocalityLbEndpoints {
             locality: Some(core::Locality {
                 region: self.locality.region.to_string(),
