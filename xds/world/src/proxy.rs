@@ -144,6 +144,10 @@ pub struct Metadata {
     pub envoy_status_port: u32,
     #[serde(deserialize_with = "number")]
     pub envoy_prometheus_port: u32,
+    #[serde(deserialize_with = "number")]
+    pub envoy_secure_metrics_port: u32,
+    #[serde(deserialize_with = "number")]
+    pub envoy_secure_merged_metrics_port: u32,
     #[serde(deserialize_with = "string_bool")]
     pub exit_on_zero_active_connections: bool,
     #[serde(deserialize_with = "string_bool")]
@@ -185,6 +189,14 @@ impl Clone for Asked {
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
         (&self.id, &self.ips, &self.name) == (&other.id, &other.ips, &other.name)
+    }
+}
+
+impl Metadata {
+    /// Whether the proxy may not bind ports below 1024.
+    pub fn is_unprivileged(&self) -> bool {
+        // What Go's `strconv.ParseBool` takes for true.
+        matches!(self.unprivileged_pod.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True")
     }
 }
 

@@ -177,6 +177,14 @@ pub fn cluster(cx: &Cx<'_>, to: &Destination, listener_port: u32) -> String {
     names::outbound_cluster(port.unwrap_or(listener_port), &to.subset, host)
 }
 
+/// The cluster of a destination that is taken as it is written (Sidecar `egressProxy`).
+pub(super) fn named_cluster(to: &Destination) -> String {
+    if to.host.is_empty() {
+        return names::UNKNOWN_SERVICE.to_owned();
+    }
+    names::outbound_cluster(to.port.as_ref().map_or(0, |p| p.number), &to.subset, &to.host)
+}
+
 fn only_port(service: &Service) -> Option<u32> {
     match service.ports.as_slice() {
         [only] => Some(only.port),

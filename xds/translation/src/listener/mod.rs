@@ -2,27 +2,44 @@
 //!
 //! Source: Istio `pilot/pkg/networking/core/listener*.go`.
 
+mod catch_all;
 pub mod chain;
 pub mod connection_settings;
 pub mod filters;
 pub mod forward;
 pub mod gateway;
 pub mod http;
+mod http_proxy;
 pub mod network;
+mod outbound;
 pub mod side;
 pub mod tls;
 
 pub use side::Side;
 
 use crate::Cx;
+use crate::proxy_headers::ListenerClass;
 use meltemi_api::envoy::config::listener::v3::Listener;
 use meltemi_world::proxy::ProxyType;
 
 /// All listeners of a proxy.
 pub fn listeners(cx: &Cx<'_>) -> Vec<Listener> {
     match cx.proxy.kind {
+        ProxyType::Sidecar => of_sidecar(cx),
         ProxyType::Router => gateway::listeners(cx),
         // Ambient proxies are configured by other means.
-        ProxyType::Sidecar | ProxyType::Waypoint | ProxyType::Ztunnel => Vec::new(),
+        ProxyType::Waypoint | ProxyType::Ztunnel => Vec::new(),
     }
+}
+
+/// MeshConfig `proxyListenPort: 0` turns interception off as a whole.
+fn of_sidecar(cx: &Cx<'_>) -> Vec<Listener> {
+    if cx.mesh().proxy_listen_port <= 0 {
+        return Vec::new();
+    }
+    let side = Side::new(cx, ListenerClass::SidecarOutbound);
+    let mut out = outbound::listeners(&side);
+    out.extend(http_proxy::listener(&side));
+    out.extend(catch_all::listener(&side));
+    out
 }

@@ -43,6 +43,18 @@ impl<'a> Side<'a> {
         }
     }
 
+    /// The primary address that stands for all addresses of the proxy.
+    pub fn wildcard(&self) -> &'static str {
+        if self.cx.proxy.supports_v4() { "0.0.0.0" } else { "::" }
+    }
+
+    /// What the HTTP inspector says of plain text that is HTTP. HTTP/1.0 would be rejected unless it is accepted, so
+    /// otherwise it passes as TCP.
+    pub fn plaintext_http_alpn(&self) -> Vec<String> {
+        let http10 = self.cx.features().http10.then_some("http/1.0");
+        http10.into_iter().chain(["http/1.1", "h2c"]).map(str::to_owned).collect()
+    }
+
     /// Whether HTTP/1.0 is accepted.
     pub fn accepts_http10(&self) -> bool {
         self.cx.features().http10 || self.cx.proxy.metadata.http10 == "1"

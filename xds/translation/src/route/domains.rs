@@ -22,7 +22,7 @@ pub(super) fn push(domains: &mut Vec<String>, host: &str, port: Option<u32>) {
 
 /// Other names of a host that a proxy of the DNS domain `proxy_domain` can resolve: with a trailing dot (if
 /// `absolute`), and shortened by what the two domains have in common.
-pub(super) fn alternatives(host: &str, port: Option<u32>, proxy_domain: &str, absolute: bool) -> Vec<String> {
+pub(crate) fn alternatives(host: &str, port: Option<u32>, proxy_domain: &str, absolute: bool) -> Vec<String> {
     let mut out = Vec::new();
     if absolute {
         let dotted = format!("{host}.");

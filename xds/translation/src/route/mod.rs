@@ -7,7 +7,7 @@
 //! Source: Istio `pilot/pkg/networking/core/httproute.go`, `gateway.go` and `route/route.go`.
 
 mod default;
-mod domains;
+pub(crate) mod domains;
 mod gateway;
 mod hash;
 mod http;
@@ -22,7 +22,7 @@ use meltemi_api::wkt;
 
 pub use gateway::gateway_route;
 pub use inbound::{Inbound, inbound};
-pub use sidecar::sidecar_route;
+pub use sidecar::{sidecar_route, unknown_names};
 
 /// How large the body of a direct response may be, in bytes; Envoy's own limit is 4 KiB.
 const MAX_DIRECT_RESPONSE: u32 = 1024 * 1024;

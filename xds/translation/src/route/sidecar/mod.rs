@@ -47,14 +47,25 @@ pub fn sidecar_route(cx: &Cx<'_>, name: &str) -> Option<RouteConfiguration> {
     if asked.sniffed.is_none() {
         hosts.push(catch_all::virtual_host(cx, &headers));
     }
-    Some(RouteConfiguration {
+    Some(configuration(name, hosts))
+}
+
+/// The routes for names that nobody knows, for the listener of all redirected traffic.
+pub fn unknown_names(cx: &Cx<'_>) -> RouteConfiguration {
+    let headers = ProxyHeaders::of(cx, ListenerClass::SidecarOutbound);
+    let host = catch_all::virtual_host(cx, &headers);
+    configuration(&host.name.clone(), vec![host])
+}
+
+fn configuration(name: &str, virtual_hosts: Vec<VirtualHost>) -> RouteConfiguration {
+    RouteConfiguration {
         name: name.to_owned(),
-        virtual_hosts: hosts,
+        virtual_hosts,
         validate_clusters: Some(false),
         max_direct_response_body_size_bytes: Some(MAX_DIRECT_RESPONSE),
         ignore_port_in_host_matching: true,
         ..Default::default()
-    })
+    }
 }
 
 /// The virtual host of one service; it answers to any name, since the listener serves that service only.
