@@ -22,7 +22,7 @@ pub(super) fn egress_listener(
     let virtual_services = select_virtual_services(index, namespace, &hosts);
     let services = select_services(index, namespace, &hosts, port);
     let most_specific = most_specific_routes(&virtual_services, &services);
-    Egress { listener, services, virtual_services, most_specific }
+    Egress::new(listener, services, virtual_services, most_specific)
 }
 
 /// The port that a listener narrows services to, unless it is a forward proxy.

@@ -2,13 +2,14 @@
 //!
 //! Source: Istio `pilot/pkg/model/sidecar.go` (`SidecarScope`).
 
+mod egress;
 mod hosts;
 mod import;
 
 use crate::index::Index;
 use crate::index::destination_rules::MergedRule;
-use crate::index::virtual_services::SharedVirtualService;
 use crate::names::MESH_GATEWAY;
+pub use egress::Egress;
 use import::Imports;
 use meltemi_api::istio::networking::v1alpha3 as networking;
 use meltemi_world::labels::Labels;
@@ -26,26 +27,6 @@ pub struct ScopeKey {
     pub sidecar: Option<NsName>,
     /// Whether the proxies are gateways: they see everything, whatever Sidecar resources say.
     pub gateway: bool,
-}
-
-/// One egress listener with what it imports.
-#[derive(Clone, Debug)]
-pub struct Egress {
-    /// The listener as the Sidecar resource has it; `*/*` where there is none.
-    pub listener: networking::IstioEgressListener,
-    /// The services that it imports, in order of age.
-    pub services: Vec<Arc<Service>>,
-    /// The VirtualServices that it imports.
-    pub virtual_services: Vec<SharedVirtualService>,
-    /// For each service with one: the VirtualService whose host matches it most specifically.
-    pub most_specific: BTreeMap<Str, NsName>,
-}
-
-impl Egress {
-    /// The number of the port that the listener is for; 0 for the catch-all.
-    pub fn port(&self) -> u32 {
-        self.listener.port.as_ref().map_or(0, |p| p.number)
-    }
 }
 
 /// What the proxies of a scope see.
@@ -88,12 +69,9 @@ impl Scope {
         for service in index.services.visible(&key.namespace) {
             imports.add(service.clone());
         }
-        let egress = Egress {
-            listener: networking::IstioEgressListener { hosts: vec!["*/*".into()], ..Default::default() },
-            services: Vec::new(),
-            virtual_services: index.virtual_services.visible(&key.namespace, MESH_GATEWAY),
-            most_specific: BTreeMap::new(),
-        };
+        let everything = networking::IstioEgressListener { hosts: vec!["*/*".into()], ..Default::default() };
+        let routes = index.virtual_services.visible(&key.namespace, MESH_GATEWAY);
+        let egress = Egress::new(everything, Vec::new(), routes, BTreeMap::new());
         Self::assemble(snapshot, index, key, None, vec![egress], imports)
     }
 

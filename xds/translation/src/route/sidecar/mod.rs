@@ -39,9 +39,10 @@ impl<'a> Asked<'a> {
 pub fn sidecar_route(cx: &Cx<'_>, name: &str) -> Option<RouteConfiguration> {
     let Some(asked) = Asked::read(name) else { return Some(empty(name)) };
     let headers = ProxyHeaders::of(cx, ListenerClass::SidecarOutbound);
-    let mut hosts = virtual_hosts::virtual_hosts(cx, name, asked.port, &headers);
-    if let Some(sniffed) = asked.sniffed {
-        hosts = only_sniffed(hosts, sniffed);
+    let host = asked.sniffed.map(host_of);
+    let mut hosts = virtual_hosts::virtual_hosts(cx, name, asked.port, host, &headers);
+    if let Some(host) = host {
+        hosts = only_sniffed(hosts, name, host);
     }
     hosts.sort_by(|a, b| a.name.cmp(&b.name));
     if asked.sniffed.is_none() {
@@ -68,12 +69,16 @@ fn configuration(name: &str, virtual_hosts: Vec<VirtualHost>) -> RouteConfigurat
     }
 }
 
+/// `HOST` of `HOST:PORT`, an IPv6 address without its brackets.
+fn host_of(name: &str) -> &str {
+    let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
+    host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
+}
+
 /// The virtual host of one service; it answers to any name, since the listener serves that service only.
 ///
 /// Source: Istio `getVirtualHostsForSniffedServicePort`.
-fn only_sniffed(hosts: Vec<VirtualHost>, name: &str) -> Vec<VirtualHost> {
-    let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
-    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+fn only_sniffed(hosts: Vec<VirtualHost>, name: &str, host: &str) -> Vec<VirtualHost> {
     let mut found: Vec<_> =
         hosts.into_iter().filter(|h| h.domains.iter().any(|d| d == name || d == host)).collect();
     if let [only] = found.as_mut_slice() {

@@ -2,16 +2,14 @@
 //!
 //! Source: Istio `BuildSidecarVirtualHostWrapper`.
 
-use super::services::{Seen, Services, backend};
+use super::services::{Seen, Services};
 use crate::index::virtual_services::{SharedVirtualService, gateway_semantics};
 use crate::route::http::{Backend, Place, routes};
 use crate::route::{default, hash};
-use crate::scope::Egress;
 use crate::{Cx, names};
 use meltemi_api::envoy::config::route::v3::{Route, route};
-use meltemi_world::{NsName, Resolution, Str, host};
+use meltemi_world::{Resolution, Str, host};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 /// Routes and whom they are for (Istio `VirtualHostWrapper`).
 pub(super) struct Rules<'a> {
@@ -26,52 +24,61 @@ pub(super) struct Rules<'a> {
 }
 
 /// All rules of a port: those of VirtualServices in their order, then those of services that have none.
-pub(super) fn rules<'a>(
-    cx: &Cx<'_>,
-    egress: &'a Egress,
-    port: u32,
-    mut services: Services<'a>,
-) -> Vec<Rules<'a>> {
-    let mut out = Vec::new();
-    for vs in &egress.virtual_services {
-        // On port 80, VirtualServices also make hosts that no service has reachable.
-        if port == 80 || concerns(vs, &services) {
-            out.extend(of_virtual_service(cx, vs, port, &services, &egress.most_specific));
-        }
-    }
-    let taken: BTreeSet<_> = out.iter().flat_map(|r| &r.services).map(|s| s.hostname.clone()).collect();
-    services.retain(|hostname, _| !taken.contains(hostname));
-    out.extend(services.values().flat_map(|seen| of_service(cx, seen)));
+pub(super) fn rules<'a>(cx: &Cx<'_>, services: Services<'a>) -> Vec<Rules<'a>> {
+    // On port 80, VirtualServices also make hosts that no service has reachable.
+    let relevant =
+        services.egress.virtual_services.iter().filter(|vs| services.port == 80 || concerns(vs, services));
+    let mut out: Vec<_> = relevant.flat_map(|vs| of_virtual_service(cx, vs, services)).collect();
+    let rest = without_taken(services.iter(), &out);
+    out.extend(rest.iter().flat_map(|seen| of_service(cx, seen)));
     out
 }
 
+/// The rules for one host, in lower case: of its service, of services that it is an alias of, and of VirtualServices
+/// that have it. The same as of [`rules`], without looking at all the others.
+pub(super) fn rules_of_host<'a>(cx: &Cx<'_>, services: Services<'a>, hostname: &str) -> Vec<Rules<'a>> {
+    let wanted: Vec<_> = services.get(hostname).into_iter().chain(services.with_alias(hostname)).collect();
+    let mut hosts: Vec<Str> = wanted.iter().map(|s| s.hostname.clone()).collect();
+    hosts.push(hostname.into());
+    let relevant =
+        services.egress.routes_of(&hosts).filter(|vs| services.port == 80 || concerns(vs, services));
+    let mut out: Vec<_> = relevant.flat_map(|vs| of_virtual_service(cx, vs, services)).collect();
+    for rules in &mut out {
+        rules.services.retain(|s| hosts.contains(&s.hostname));
+        rules.other_hosts.retain(|h| h == hostname);
+    }
+    let rest = without_taken(wanted.into_iter(), &out);
+    out.extend(rest.iter().flat_map(|seen| of_service(cx, seen)));
+    out
+}
+
+/// The services that no rule is for yet.
+fn without_taken<'a>(services: impl Iterator<Item = Seen<'a>>, rules: &[Rules<'_>]) -> Vec<Seen<'a>> {
+    let taken: BTreeSet<_> = rules.iter().flat_map(|r| &r.services).map(|s| &*s.hostname).collect();
+    services.filter(|s| !taken.contains(&*s.hostname)).collect()
+}
+
 /// Whether one of a VirtualService's hosts is that of a service. Source: Istio `selectVirtualServices`.
-fn concerns(vs: &SharedVirtualService, services: &Services<'_>) -> bool {
+fn concerns(vs: &SharedVirtualService, services: Services<'_>) -> bool {
     vs.spec.hosts.iter().map(|h| h.to_ascii_lowercase()).any(|h| {
-        services.contains_key(&h)
+        services.get(&h).is_some()
             || if host::is_wildcard(&h) {
-                services.keys().any(|s| host::matches(&h, s))
+                services.iter().any(|s| host::matches(&h, &s.hostname))
             } else {
-                let from = services.range::<str, _>((Bound::Included("*"), Bound::Unbounded));
-                from.take_while(|(s, _)| host::is_wildcard(s)).any(|(s, _)| host::matches(&h, s))
+                services.wildcards().any(|s| host::matches(&h, &s.hostname))
             }
     })
 }
 
-fn of_virtual_service<'a>(
-    cx: &Cx<'_>,
-    vs: &SharedVirtualService,
-    port: u32,
-    services: &Services<'a>,
-    most_specific: &BTreeMap<Str, NsName>,
-) -> Vec<Rules<'a>> {
-    let lookup = |hostname: &str| -> Option<Backend<'_>> { backend(services, hostname) };
+fn of_virtual_service<'a>(cx: &Cx<'_>, vs: &SharedVirtualService, services: Services<'a>) -> Vec<Rules<'a>> {
+    let port = services.port;
+    let lookup = |hostname: &str| -> Option<Backend<'_>> { services.backend(hostname) };
     let place = Place { cx, port, gateway: names::MESH_GATEWAY, is_tls: false, lookup: &lookup };
     let routes = routes(&place, vs);
     if routes.is_empty() {
         return Vec::new();
     }
-    let (other_hosts, matching) = split_hosts(vs, services, most_specific);
+    let (other_hosts, matching) = split_hosts(vs, services);
     // Gateway API routes count for clients of their own namespace, and for services of it.
     let visible =
         |s: &Seen<'_>| s.service.namespace == vs.meta.namespace || cx.proxy.namespace == vs.meta.namespace;
@@ -102,27 +109,23 @@ fn of_virtual_service<'a>(
 /// belongs to the VirtualService whose host matches it most specifically.
 ///
 /// Source: Istio `separateVSHostsAndServices`.
-fn split_hosts<'a>(
-    vs: &SharedVirtualService,
-    services: &Services<'a>,
-    most_specific: &BTreeMap<Str, NsName>,
-) -> (Vec<String>, Vec<Seen<'a>>) {
+fn split_hosts<'a>(vs: &SharedVirtualService, services: Services<'a>) -> (Vec<String>, Vec<Seen<'a>>) {
     let (mut others, mut matching) = (Vec::new(), Vec::new());
     let (wildcards, exact): (Vec<_>, Vec<_>) = vs.spec.hosts.iter().partition(|h| host::is_wildcard(h));
     for hostname in exact.iter().map(|h| h.to_ascii_lowercase()) {
         match services.get(&hostname) {
-            Some(seen) => matching.push(seen.clone()),
+            Some(seen) => matching.push(seen),
             None => others.push(hostname),
         }
     }
     let key = vs.meta.key();
+    let most_specific = &services.egress.most_specific;
     for hostname in wildcards.iter().map(|h| h.to_ascii_lowercase()) {
-        let under: Vec<_> = services.iter().filter(|(s, _)| host::matches(s, &hostname)).collect();
-        if under.is_empty() || gateway_semantics(&vs.meta) {
+        let mut under = services.iter().filter(|s| host::matches(&s.hostname, &hostname)).peekable();
+        if under.peek().is_none() || gateway_semantics(&vs.meta) {
             others.push(hostname);
         } else {
-            let own = under.into_iter().filter(|(s, _)| most_specific.get(s.as_str()) == Some(&key));
-            matching.extend(own.map(|(_, seen)| seen.clone()));
+            matching.extend(under.filter(|s| most_specific.get(&s.hostname) == Some(&key)));
         }
     }
     (others, matching)

@@ -2,8 +2,8 @@
 //!
 //! Source: Istio `BuildSidecarOutboundVirtualHosts`.
 
-use super::rules::{Rules, rules};
-use super::services::{self, Seen};
+use super::rules::{Rules, rules, rules_of_host};
+use super::services::{Seen, Services};
 use crate::proxy_headers::ProxyHeaders;
 use crate::route::{domains, session};
 use crate::{Cx, address};
@@ -12,14 +12,25 @@ use meltemi_world::service::Registry;
 use meltemi_world::{Protocol, Resolution, Service};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The virtual hosts of a port; `name` is the RouteConfiguration's, which for Unix sockets is the path.
-pub(super) fn virtual_hosts(cx: &Cx<'_>, name: &str, port: u32, headers: &ProxyHeaders) -> Vec<VirtualHost> {
+/// The virtual hosts of a port; `name` is the RouteConfiguration's, which for Unix sockets is the path. With `host`,
+/// only those of one service.
+pub(super) fn virtual_hosts(
+    cx: &Cx<'_>,
+    name: &str,
+    port: u32,
+    host: Option<&str>,
+    headers: &ProxyHeaders,
+) -> Vec<VirtualHost> {
     let Some(egress) = cx.scope.egress_for_routes(port, name) else { return Vec::new() };
     let protocol = egress.listener.port.as_ref().map(|p| Protocol::parse(&p.protocol));
     let port = if protocol == Some(Protocol::HttpProxy) { 0 } else { port };
-    let all = rules(cx, egress, port, services::on_port(egress, port));
-    let mut builder =
-        Builder { cx, port, headers, names: BTreeSet::new(), domains: BTreeSet::new(), known: known(&all) };
+    let services = Services { egress, port };
+    let all = match host {
+        Some(host) => rules_of_host(cx, services, &host.to_ascii_lowercase()),
+        None => rules(cx, services),
+    };
+    let known = known(&all);
+    let mut builder = Builder { cx, port, headers, names: BTreeSet::new(), domains: BTreeSet::new(), known };
     let mut by_port: BTreeMap<u32, Vec<VirtualHost>> = BTreeMap::new();
     for rules in &all {
         by_port.entry(rules.port).or_default().extend(builder.of_rules(rules));
@@ -29,7 +40,8 @@ pub(super) fn virtual_hosts(cx: &Cx<'_>, name: &str, port: u32, headers: &ProxyH
 
 /// The full names of all services, with and without port.
 fn known(all: &[Rules<'_>]) -> BTreeSet<String> {
-    let names = |r: &Rules<'_>, s: &Seen<'_>| [domains::with_port(&s.hostname, r.port), s.hostname.clone()];
+    let names =
+        |r: &Rules<'_>, s: &Seen<'_>| [domains::with_port(&s.hostname, r.port), s.hostname.to_string()];
     all.iter().flat_map(|r| r.services.iter().flat_map(move |s| names(r, s))).collect()
 }
 
@@ -113,7 +125,7 @@ impl Builder<'_> {
         let (mut all, mut alternatives) = (Vec::new(), Vec::new());
         let absolute = self.cx.features().absolute_fqdn_domains;
         let aliases = seen.service.aliases.iter().map(|alias| &*alias.hostname);
-        for hostname in std::iter::once(seen.hostname.as_str()).chain(aliases) {
+        for hostname in std::iter::once(&*seen.hostname).chain(aliases) {
             let others = domains::alternatives(hostname, port, &self.cx.proxy.dns_domain, absolute);
             domains::push(&mut all, hostname, port);
             all.extend(others.iter().cloned());
