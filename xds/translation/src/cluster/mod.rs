@@ -1,8 +1,9 @@
 //! CDS: clusters of sidecars and gateways.
 //!
-//! An outbound cluster depends on its service and port, the DestinationRule that applies, the mesh's settings and
-//! PeerAuthentications, and of the proxy on: its kind, extensions, IP families, certificates in metadata, and header
-//! case. Only clusters that Envoy resolves by DNS depend on endpoints, and so on the proxy's network and locality.
+//! An outbound cluster depends on its service and port, the accounts of the service's workloads, the DestinationRule
+//! that applies, the mesh's settings, and PeerAuthentications; of the proxy on its kind, extensions, IP families,
+//! certificates and credentials in metadata, and header case. Only clusters that Envoy resolves by DNS hold endpoints,
+//! and so depend on the proxy's network and locality, too.
 //! Source: Istio `pilot/pkg/networking/core/cluster.go`.
 
 mod connection_pool;
