@@ -129,6 +129,9 @@ impl<P: Publisher> Store<P> {
     fn note(&mut self, batch: Batch) {
         self.metrics.received(&batch.changes);
         self.held.extend(batch.changes);
+        if !self.shared.is_complete() {
+            self.shared.waiting.write().extend(batch.awaiting);
+        }
         if let Some(part) = batch.complete
             && self.shared.waiting.write().remove(&part)
         {

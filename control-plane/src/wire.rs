@@ -1,6 +1,6 @@
 //! Puts the parts together: from flags to a control plane that runs until it is told to stop.
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use meltemi_server::engine::Engine;
 use meltemi_server::{Ads, Options, Registry, plaintext, serve_on};
 use meltemi_world::{ChangeSet, NsName, Snapshot};
@@ -18,7 +18,7 @@ use crate::serve::debug::Proxies;
 use crate::serve::{http, listen};
 use crate::sources::files::Files;
 use crate::sources::mesh::{Layer, MeshInputs};
-use crate::sources::{Batches, Part};
+use crate::sources::{Batches, Part, kube};
 use crate::store::{self, Publisher, Shared};
 use crate::version::BUILD;
 
@@ -46,39 +46,48 @@ pub async fn discovery(flags: Discovery, unknown: Vec<String>) -> Result<()> {
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let metrics = Metrics::new();
     let engine = Arc::new(Engine::new(Arc::new(Snapshot::empty(config.settings.clone()))));
-    let parts =
-        if config.file_mode() { vec![Part::Files, Part::Mesh] } else { vec![Part::Mesh, Part::Kinds] };
+    let parts = if config.file_mode() { vec![Part::Files, Part::Mesh] } else { kube::parts() };
     let publisher = ToEngine(engine.clone());
     let first = Snapshot::empty(config.settings.clone());
     let (store, batches, world) = store::new(first, parts, publisher, metrics.clone());
     std::thread::Builder::new().name("store".into()).spawn(|| store.run())?;
-    sources(&config, batches)?;
+    let stopping = CancellationToken::new();
+    let _stop_sources = stopping.clone().drop_guard();
+    sources(&config, batches, stopping).await?;
     servers(&config, engine, world, metrics, stop).await
 }
 
-fn sources(config: &Config, batches: Batches) -> Result<()> {
-    let inputs = MeshInputs::new([Layer::File, Layer::Own], batches.clone());
-    let folder = if config.file_mode() {
-        Some(
-            config
-                .flags
-                .config_dir
-                .clone()
-                .context("--registries File wants --configDir, the folder to read")?,
-        )
-    } else {
-        None
+async fn sources(config: &Config, batches: Batches, stop: CancellationToken) -> Result<()> {
+    let shared = config.shared_mesh_config_map.is_some() && !config.file_mode();
+    let layers = [Layer::File, Layer::Own].into_iter().chain(shared.then_some(Layer::Shared));
+    let inputs = MeshInputs::new(layers, batches.clone());
+    let dir = config.flags.config_dir.clone();
+    let folder = match (config.file_mode(), dir) {
+        (true, None) => bail!("--registries File wants --configDir, the folder to read"),
+        (true, dir) => dir,
+        (false, _) => None,
     };
     let files = Files {
         folder,
         mesh: config.flags.mesh_config.clone(),
         networks: config.flags.networks_config.clone(),
         config_map: NsName::new(config.settings.namespace.clone(), config.mesh_config_map.as_str()),
-        inputs,
-        batches,
+        inputs: inputs.clone(),
+        batches: batches.clone(),
     };
     files.start()?;
-    Ok(())
+    if config.file_mode() {
+        return Ok(());
+    }
+    let options = kube::Options {
+        kubeconfig: config.kubeconfig.clone(),
+        own_namespace: config.settings.namespace.clone(),
+        watch_namespace: config.watch_namespace.clone(),
+        revision: config.own_revision.clone(),
+        config_map: config.mesh_config_map.clone(),
+        shared_config_map: config.shared_mesh_config_map.clone(),
+    };
+    kube::start(options, batches, inputs, stop).await
 }
 
 async fn servers(

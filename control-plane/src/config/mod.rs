@@ -7,6 +7,7 @@ pub mod features;
 pub mod flags;
 
 use clap::Parser;
+use meltemi_world::Str;
 use meltemi_world::snapshot::Settings;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ pub struct Config {
     pub flags: Discovery,
     /// What translation needs to know: names, namespace, revision, switches.
     pub settings: Settings,
+    /// The revision whose objects alone are taken; none if `REVISION` is not set, which takes those of all.
+    pub own_revision: Option<Str>,
     /// The ConfigMap with the mesh's configuration, in the control plane's namespace.
     pub mesh_config_map: String,
     /// A second ConfigMap that the first is laid over (`SHARED_MESH_CONFIG`).
@@ -52,7 +55,8 @@ impl Config {
     /// Reads flags and environment. The second part is for the log: what was ignored, and why.
     pub fn new(flags: Discovery, env: &mut Env) -> (Self, Vec<String>) {
         let features = features::read(env);
-        let revision = filled(env.get("REVISION")).unwrap_or("default").to_owned();
+        let own_revision: Option<Str> = filled(env.get("REVISION")).map(Str::from);
+        let revision = own_revision.as_deref().unwrap_or("default").to_owned();
         let namespace = flags.namespace.clone().unwrap_or_else(|| env.text("POD_NAMESPACE", "istio-system"));
         let cluster_id = flags.cluster_id.clone().unwrap_or_else(|| env.text("CLUSTER_ID", "Kubernetes"));
         let mesh_config_map =
@@ -84,6 +88,7 @@ impl Config {
         let config = Self {
             flags,
             settings,
+            own_revision,
             mesh_config_map,
             shared_mesh_config_map,
             kubeconfig,

@@ -52,6 +52,8 @@ pub struct Batch {
     pub findings: Vec<(Subject, Vec<Diagnostic>)>,
     /// The part that has been read whole, once it has.
     pub complete: Option<Part>,
+    /// Parts that turned out to be needed as well.
+    pub awaiting: Vec<Part>,
     /// When the changes became known.
     pub since: Instant,
 }
@@ -59,18 +61,12 @@ pub struct Batch {
 impl Batch {
     /// A batch of what became known now.
     pub fn new(changes: Vec<Change>) -> Self {
-        Self { changes, findings: Vec::new(), complete: None, since: Instant::now() }
+        Self { changes, findings: Vec::new(), complete: None, awaiting: Vec::new(), since: Instant::now() }
     }
 
     /// With findings about `subject`.
     pub fn with(mut self, subject: Subject, findings: Vec<Diagnostic>) -> Self {
         self.findings.push((subject, findings));
-        self
-    }
-
-    /// As the last that `part` needs to be complete.
-    pub fn completing(mut self, part: Part) -> Self {
-        self.complete = Some(part);
         self
     }
 }

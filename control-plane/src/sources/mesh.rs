@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 use super::{Batch, Batches, Diagnostic, Part, Severity, Subject, yaml};
 
@@ -41,13 +42,20 @@ struct Inputs {
     texts: BTreeMap<(Text, Layer), Option<String>>,
     awaited: BTreeSet<Layer>,
     batches: Batches,
+    in_force: watch::Sender<Option<Arc<MeshConfig>>>,
 }
 
 impl MeshInputs {
     /// Inputs that are complete once all `awaited` layers have been read.
     pub fn new(awaited: impl IntoIterator<Item = Layer>, batches: Batches) -> Self {
-        let (mesh, texts) = (Mesh::default(), BTreeMap::new());
-        Self(Arc::new(Mutex::new(Inputs { mesh, texts, awaited: awaited.into_iter().collect(), batches })))
+        let (mesh, texts, awaited) = (Mesh::default(), BTreeMap::new(), awaited.into_iter().collect());
+        let in_force = watch::Sender::new(None);
+        Self(Arc::new(Mutex::new(Inputs { mesh, texts, awaited, batches, in_force })))
+    }
+
+    /// Tells of the configuration in force: none before all layers have been read.
+    pub fn in_force(&self) -> watch::Receiver<Option<Arc<MeshConfig>>> {
+        self.0.lock().in_force.subscribe()
     }
 
     /// Takes what a place says now. Blocks while the store is busy.
@@ -75,6 +83,11 @@ impl MeshInputs {
 impl Inputs {
     fn tell(&mut self, complete: bool) {
         let (changes, findings) = self.mesh.resolve();
+        for change in &changes {
+            if let Change::Mesh(mesh) = change {
+                self.in_force.send_replace(Some(mesh.clone()));
+            }
+        }
         let mut batch = Batch::new(changes).with(Subject::Mesh, findings);
         batch.complete = complete.then_some(Part::Mesh);
         // Fails only when the process ends.

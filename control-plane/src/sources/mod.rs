@@ -6,6 +6,7 @@ mod diagnostic;
 pub mod file;
 pub mod files;
 mod follow;
+pub mod kube;
 pub mod mesh;
 mod yaml;
 
