@@ -1,5 +1,6 @@
 //! One stream: all types that a client asks for, and what to send next.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::View;
@@ -85,6 +86,14 @@ impl Stream {
             // The client will answer the newer response too, and say then what it asks for.
             return verdict;
         }
+        if let (Verdict::Rejected, Some(i)) = (verdict, known)
+            && self.watches[i].last.as_ref().is_some_and(|l| *l.nonce != *nonce)
+        {
+            // A newer response is on its way that has what was rejected once more.
+            let names: Vec<_> = self.watches[i].names_sent().collect();
+            self.follow(type_url, &names);
+            return verdict;
+        }
         match known {
             Some(i) if !nonce.is_empty() => self.watches[i].update_sotw(names),
             Some(i) => self.watches[i] = Watch::open_sotw(type_url, Some(&self.watches[i]), names),
@@ -165,18 +174,20 @@ impl Stream {
             };
             let Some(answer) = watch.answer(self.protocol, &resources, now) else { continue };
             let leader = watch.type_url.clone();
-            match self.watches.iter().position(|w| w.rules.follows == Some(&*leader)) {
-                Some(follower) => self.watches[follower].want(answer.changed.iter().cloned()),
-                None if self.watches[i].resumed => {
-                    self.watches[i].brought.extend(answer.changed.iter().cloned());
-                }
-                None => {}
+            if !self.follow(&leader, &answer.changed) && self.watches[i].resumed {
+                self.watches[i].brought.extend(answer.changed.iter().cloned());
             }
             return Some(self.stamp(i, answer, now));
         }
         let free = self.held().find(|(_, until)| until.is_none_or(|until| until <= now))?.0;
         let answer = self.watches[free].release();
         Some(self.stamp(free, answer, now))
+    }
+
+    /// Has the type that follows `leader` answered for these names. Returns whether the client asks for that type.
+    fn follow(&mut self, leader: &str, names: &[Arc<str>]) -> bool {
+        let follower = self.watches.iter_mut().find(|w| w.rules.follows == Some(leader));
+        follower.map(|f| f.want(names.iter().cloned())).is_some()
     }
 
     /// When to ask [`Stream::next`] again even if nothing happens.

@@ -246,7 +246,7 @@ impl Watch {
 
     /// Compares with what there is now.
     pub(crate) fn answer(&mut self, protocol: Protocol, now: &Resources, at: Instant) -> Option<Answer> {
-        let mut difference = self.difference(now);
+        let difference = self.difference(now);
         let owed = std::mem::take(&mut self.owed);
         let version = now.version();
         self.stale = false;
@@ -262,14 +262,7 @@ impl Watch {
             Protocol::Sotw => {
                 let whole = self.rules.whole || self.subscription.wildcard();
                 if whole && (owed || !difference.changed.is_empty() || !difference.gone.is_empty()) {
-                    difference.changed =
-                        now.iter().filter(|r| self.subscription.covers(&r.name)).cloned().collect();
-                    return Some(Answer {
-                        version,
-                        resources: difference.changed,
-                        removed: Vec::new(),
-                        changed,
-                    });
+                    return Some(self.whole(version, changed));
                 }
                 (difference.changed, Vec::new())
             }
@@ -278,6 +271,20 @@ impl Watch {
             return None;
         }
         Some(Answer { version, resources, removed, changed })
+    }
+
+    /// All that the client asks for.
+    fn whole(&self, version: u64, changed: Vec<Arc<str>>) -> Answer {
+        let resources: Vec<_> =
+            self.sent.iter().filter(|r| self.subscription.covers(&r.name)).cloned().collect();
+        // What was rejected is sent again with the rest, and may be accepted now.
+        let changed = if self.error.is_none() { changed } else { self.names_sent().collect() };
+        Answer { version, resources, removed: Vec::new(), changed }
+    }
+
+    /// The names of what the client has or was sent.
+    pub(crate) fn names_sent(&self) -> impl Iterator<Item = Arc<str>> {
+        self.sent.iter().filter(|r| self.subscription.covers(&r.name)).map(|r| r.name.clone())
     }
 
     /// Which names a delta response says to be removed now; holds the others back.
@@ -407,6 +414,8 @@ impl Watch {
                 }
             });
             found.changed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            // Told at once because asked for: not to be told again later.
+            found.gone.retain(|(name, _)| found.missing.binary_search(name).is_err());
             self.subscription.share_names(now);
         }
         found
