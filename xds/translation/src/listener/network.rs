@@ -7,6 +7,7 @@ use super::{Side, filters};
 use crate::cluster::dynamic_dns;
 use crate::metadata_exchange;
 use crate::proxy_headers::ListenerClass;
+use crate::security;
 use meltemi_api::envoy::config::listener::v3::Filter;
 use meltemi_api::envoy::extensions::filters::network::{
     mongo_proxy::v3::MongoProxy,
@@ -76,14 +77,16 @@ fn redis(stat_prefix: String, cluster: &str) -> Filter {
 
 /// All filters of a TCP chain. `exchange`: peers tell each other what they are, as servers do.
 pub fn complete(side: &Side<'_>, exchange: bool, terminal: Vec<Filter>) -> Vec<Filter> {
-    let mut out = before_terminal(side, exchange);
+    let mut out = before_terminal(side, exchange, &side.security);
     out.extend(terminal);
     out
 }
 
 /// All filters of a TCP chain for a wildcard service whose names the proxy resolves itself, by SNI.
 pub fn complete_by_sni(side: &Side<'_>, port: u32, service: &Service, terminal: Vec<Filter>) -> Vec<Filter> {
-    let mut out = before_terminal(side, false);
+    // Connections to a service are checked by what policies say of it, even where they leave the workload, as in Istio.
+    let security = security::Filters::network(&side.cx, Some(service));
+    let mut out = before_terminal(side, false, &security);
     if side.class == ListenerClass::SidecarOutbound && is_dynamic_wildcard(service) {
         let config = SniForwardProxy {
             dns_cache_config: Some(dynamic_dns::service_cache(&side.cx, service)),
@@ -96,12 +99,12 @@ pub fn complete_by_sni(side: &Side<'_>, port: u32, service: &Service, terminal: 
     out
 }
 
-fn before_terminal(side: &Side<'_>, exchange: bool) -> Vec<Filter> {
+fn before_terminal(side: &Side<'_>, exchange: bool, security: &security::Filters) -> Vec<Filter> {
     let mut out = Vec::new();
     // First, so that what authorization rejects is counted for the right peer.
     out.extend(exchange.then(|| metadata_exchange(side)).flatten());
-    out.extend_from_slice(&side.security.network_custom);
-    out.extend_from_slice(&side.security.network_authorization);
+    out.extend_from_slice(&security.network_custom);
+    out.extend_from_slice(&security.network_authorization);
     out.extend_from_slice(&side.telemetry.stats.network);
     out
 }

@@ -31,12 +31,12 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// The filters of chains of a class. Requests that leave a workload are not checked, connections are.
+    /// The filters of chains of a class. What leaves a workload is not checked.
     pub fn of(cx: &Cx<'_>, class: ListenerClass) -> Self {
-        let mut filters = Self::network(cx, None);
         if class == ListenerClass::SidecarOutbound {
-            return filters;
+            return Self::default();
         }
+        let mut filters = Self::network(cx, None);
         let workload = Workload::of(cx);
         let applied = cx.index.authorization_policies.of(&workload);
         let chain = chain(cx, false);
