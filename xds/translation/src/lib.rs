@@ -11,6 +11,7 @@ pub mod address;
 pub mod cluster;
 pub mod cx;
 pub mod endpoint;
+pub mod extension;
 pub mod extension_provider;
 pub mod gateway;
 pub mod header_case;

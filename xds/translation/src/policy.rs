@@ -43,7 +43,19 @@ macro_rules! policy {
     )*};
 }
 
-policy!(AuthorizationPolicy, RequestAuthentication, telemetry::Telemetry, extensions::WasmPlugin);
+policy!(AuthorizationPolicy, RequestAuthentication, telemetry::Telemetry);
+
+impl Policy for extensions::TrafficExtension {
+    fn selector(&self) -> Option<&WorkloadSelector> {
+        self.selector.as_ref()
+    }
+    fn target_refs(&self) -> &[PolicyTargetReference] {
+        &self.target_refs
+    }
+    fn target_ref(&self) -> Option<&PolicyTargetReference> {
+        None
+    }
+}
 
 /// The workload that policies are looked up for.
 #[derive(Clone, Copy, Debug)]

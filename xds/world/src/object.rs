@@ -179,6 +179,7 @@ pub enum Object {
     AuthorizationPolicy(Arc<Config<security::AuthorizationPolicy>>),
     Telemetry(Arc<Config<telemetry::Telemetry>>),
     WasmPlugin(Arc<Config<extensions::WasmPlugin>>),
+    TrafficExtension(Arc<Config<extensions::TrafficExtension>>),
 }
 
 /// One thing that a source saw.
@@ -219,6 +220,7 @@ impl Object {
             Self::AuthorizationPolicy(o) => (Kind::AuthorizationPolicy, o.meta.key()),
             Self::Telemetry(o) => (Kind::Telemetry, o.meta.key()),
             Self::WasmPlugin(o) => (Kind::WasmPlugin, o.meta.key()),
+            Self::TrafficExtension(o) => (Kind::TrafficExtension, o.meta.key()),
         }
     }
 }

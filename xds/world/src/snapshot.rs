@@ -8,7 +8,7 @@ use crate::workload::{Namespace, Node, Pod};
 use crate::{Config, Kind, NsName, ServiceKey, Str};
 use imbl::OrdMap;
 use meltemi_api::istio::{
-    extensions::v1alpha1::WasmPlugin,
+    extensions::v1alpha1::{TrafficExtension, WasmPlugin},
     mesh::v1alpha1::{MeshConfig, MeshNetworks},
     networking::v1alpha3 as networking,
     security::v1beta1 as security,
@@ -81,6 +81,7 @@ pub struct Snapshot {
     pub authorization_policies: Table<Config<security::AuthorizationPolicy>>,
     pub telemetries: Table<Config<Telemetry>>,
     pub wasm_plugins: Table<Config<WasmPlugin>>,
+    pub traffic_extensions: Table<Config<TrafficExtension>>,
     /// Services and their endpoints, from Kubernetes and from ServiceEntries, ready to be asked.
     pub registry: Registry,
     /// What is wrong with the objects above.
@@ -116,6 +117,7 @@ impl Snapshot {
             authorization_policies: OrdMap::new(),
             telemetries: OrdMap::new(),
             wasm_plugins: OrdMap::new(),
+            traffic_extensions: OrdMap::new(),
             registry: Registry::default(),
             diagnostics: OrdMap::new(),
         }

@@ -40,6 +40,7 @@ pub(super) fn read(cx: &mut Cx<'_>, json: Json<'_>) -> Result<Object, Bad> {
         Kind::AuthorizationPolicy => Object::AuthorizationPolicy(config(cx, envelope)?),
         Kind::Telemetry => Object::Telemetry(config(cx, envelope)?),
         Kind::WasmPlugin => Object::WasmPlugin(config(cx, envelope)?),
+        Kind::TrafficExtension => Object::TrafficExtension(config(cx, envelope)?),
         other => return Err(Bad::new("kind", format!("{other} is not read yet"))),
     })
 }

@@ -52,7 +52,7 @@ const fn istio(kind: Kind, group: &'static str, plural: &'static str) -> Resourc
 }
 
 /// The kinds that are read. Source of the versions: Istio's `crd-all.gen.yaml`.
-pub const RESOURCES: [Resource; 21] = [
+pub const RESOURCES: [Resource; 22] = [
     Resource { namespaced: false, ..core(Kind::Namespace, "namespaces") },
     Resource { namespaced: false, ..core(Kind::Node, "nodes") },
     core(Kind::Pod, "pods"),
@@ -74,6 +74,10 @@ pub const RESOURCES: [Resource; 21] = [
     istio(Kind::AuthorizationPolicy, SECURITY, "authorizationpolicies"),
     Resource { versions: &["v1", "v1alpha1"], ..istio(Kind::Telemetry, TELEMETRY, "telemetries") },
     Resource { versions: &["v1alpha1"], ..istio(Kind::WasmPlugin, EXTENSIONS, "wasmplugins") },
+    Resource {
+        versions: &["v1alpha1"],
+        ..istio(Kind::TrafficExtension, EXTENSIONS, "trafficextensions")
+    },
 ];
 
 /// Groups whose objects Istio reads and Meltemi does not yet.
@@ -98,7 +102,6 @@ pub fn known(api_version: &str, kind: &str) -> Known {
     match (group, kind) {
         ("", "Endpoints") => Known::Endpoints,
         ("networking.k8s.io", "NetworkPolicy") => Known::Foreign,
-        (EXTENSIONS, "TrafficExtension") => Known::Later,
         (g, _) if LATER.contains(&g) => Known::Later,
         (g, _) if g.ends_with(".istio.io") && RESOURCES.iter().any(|r| r.group == g) => Known::Unknown,
         _ if is_core_kind(group, kind) => Known::Foreign,

@@ -124,7 +124,11 @@ pub(crate) fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: Resource
                 || deps.any_in_reach(changes, Kind::ProxyConfig)
         }
         ResourceType::Secrets => changes.has(Kind::Secret) || changes.has(Kind::ConfigMap),
-        ResourceType::Extensions => filters || deps.any_in_reach(changes, Kind::WasmPlugin),
+        ResourceType::Extensions => {
+            let plugins = [Kind::WasmPlugin, Kind::TrafficExtension];
+            // Modules are pulled with credentials of Secrets.
+            filters || changes.has(Kind::Secret) || plugins.iter().any(|k| deps.any_in_reach(changes, *k))
+        }
         ResourceType::NameTable => services || scope || !changes.endpoints.is_empty(),
     };
     if all {

@@ -7,6 +7,7 @@ pub mod authn;
 pub mod authz;
 pub mod cluster_local;
 pub mod destination_rules;
+pub mod extensions;
 pub mod gateways;
 pub mod networks;
 pub mod request_authn;
@@ -19,6 +20,7 @@ use authn::PeerAuthentications;
 use authz::AuthorizationPolicies;
 use cluster_local::ClusterLocal;
 use destination_rules::DestinationRules;
+use extensions::Extensions;
 use gateways::Gateways;
 use meltemi_world::{ChangeSet, Kind, Snapshot};
 use networks::Networks;
@@ -44,6 +46,8 @@ pub struct Index {
     pub request_authentications: Arc<RequestAuthentications>,
     /// AuthorizationPolicies by namespace.
     pub authorization_policies: Arc<AuthorizationPolicies>,
+    /// TrafficExtensions and WasmPlugins by namespace.
+    pub extensions: Arc<Extensions>,
     /// Gateways between networks.
     pub networks: Arc<Networks>,
     /// Hosts that only proxies of their own cluster reach.
@@ -66,6 +70,7 @@ impl Index {
             peer_authentications: Arc::new(PeerAuthentications::build(snapshot)),
             request_authentications: Arc::new(RequestAuthentications::build(snapshot)),
             authorization_policies: Arc::new(AuthorizationPolicies::build(snapshot)),
+            extensions: Arc::new(Extensions::build(snapshot)),
             networks: Arc::new(Networks::build(snapshot)),
             cluster_local: Arc::new(ClusterLocal::build(snapshot)),
             sidecars: Arc::new(Sidecars::build(snapshot)),
@@ -99,6 +104,9 @@ impl Index {
         }
         if changes.has(Kind::AuthorizationPolicy) {
             next.authorization_policies = Arc::new(AuthorizationPolicies::build(snapshot));
+        }
+        if changes.has(Kind::WasmPlugin) || changes.has(Kind::TrafficExtension) {
+            next.extensions = Arc::new(Extensions::build(snapshot));
         }
         if changes.has(Kind::Sidecar) {
             next.sidecars = Arc::new(Sidecars::build(snapshot));

@@ -28,7 +28,8 @@ pub(super) fn objects(snapshot: &Snapshot) -> Vec<Object> {
         workload_entries => WorkloadEntry, workload_groups => WorkloadGroup, sidecars => Sidecar, gateways => Gateway,
         envoy_filters => EnvoyFilter, proxy_configs => ProxyConfig, peer_authentications => PeerAuthentication,
         request_authentications => RequestAuthentication, authorization_policies => AuthorizationPolicy,
-        telemetries => Telemetry, wasm_plugins => WasmPlugin);
+        telemetries => Telemetry, wasm_plugins => WasmPlugin,
+        traffic_extensions => TrafficExtension);
     all
 }
 
@@ -80,7 +81,8 @@ impl Index {
             Kind::AuthorizationPolicy => plain!(authorization_policies, AuthorizationPolicy),
             Kind::Telemetry => plain!(telemetries, Telemetry),
             Kind::WasmPlugin => plain!(wasm_plugins, WasmPlugin),
-            Kind::TrafficExtension | Kind::Ingress | Kind::IngressClass => false,
+            Kind::TrafficExtension => plain!(traffic_extensions, TrafficExtension),
+            Kind::Ingress | Kind::IngressClass => false,
         }
     }
 
