@@ -37,6 +37,7 @@ pub(super) fn route_match(vs: &Meta, condition: Option<&HttpMatchRequest>) -> Ro
         (":scheme", &condition.scheme),
     ];
     out.headers.extend(pseudo.into_iter().filter_map(|(name, text)| Some(header(name, text.as_ref()?))));
+    // All must hold, so their order is free; istiod's is that of a Go map.
     out.query_parameters =
         condition.query_params.iter().map(|(name, text)| query_parameter(name, text)).collect();
     out
