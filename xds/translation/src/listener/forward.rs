@@ -48,7 +48,7 @@ pub fn to_single(side: &Side<'_>, to: &Single<'_>) -> Vec<Filter> {
     let terminal = network::terminal(side, to.port.protocol, &tcp, to.cluster);
     match to.service.filter(|s| is_dynamic_wildcard(s)) {
         Some(service) => network::complete_by_sni(side, to.port.port, service, terminal),
-        None => network::complete(side, to.exchange, terminal),
+        None => network::complete(side, to.port.port, to.exchange, terminal),
     }
 }
 
@@ -162,7 +162,7 @@ fn to_weighted(
     let to = ClusterSpecifier::WeightedClusters(WeightedCluster { clusters });
     let mut tcp = network::tcp_proxy_to(side, &format!("{}.{}", vs.name, vs.namespace), to);
     apply_rule(&mut tcp, rule, "", true);
-    network::complete(side, exchange, network::terminal(side, port.protocol, &tcp, &first))
+    network::complete(side, port.port, exchange, network::terminal(side, port.protocol, &tcp, &first))
 }
 
 /// The cluster of a destination. Without a port of its own it is the service's only port, else the port that clients

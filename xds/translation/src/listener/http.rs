@@ -4,6 +4,7 @@
 
 use super::{Side, connection_settings, filters};
 use crate::cluster::dynamic_dns;
+use crate::extension::Phase;
 use crate::proxy_headers::ListenerClass;
 use crate::{header_case, wire};
 use hcm::{
@@ -173,8 +174,12 @@ fn http_filters(side: &Side<'_>, options: &HttpOptions<'_>) -> Vec<HttpFilter> {
     // Before authorization, so that requests that it rejects are counted for the right peer.
     out.extend(peer_metadata(side, options));
     out.extend_from_slice(&side.security.http_custom);
+    out.extend(side.extensions.http(Phase::Authn, options.port));
     out.extend_from_slice(&side.security.http_authentication);
+    out.extend(side.extensions.http(Phase::Authz, options.port));
     out.extend_from_slice(&side.security.http_authorization);
+    out.extend(side.extensions.http(Phase::Stats, options.port));
+    out.extend(side.extensions.http(Phase::Unspecified, options.port));
     if options.protocol == Protocol::GrpcWeb {
         out.push(filters::GRPC_WEB.clone());
     }

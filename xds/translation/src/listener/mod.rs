@@ -10,6 +10,7 @@ pub mod forward;
 pub mod gateway;
 pub mod http;
 mod http_proxy;
+mod inbound;
 pub mod network;
 mod outbound;
 pub mod side;
@@ -41,5 +42,6 @@ fn of_sidecar(cx: &Cx<'_>) -> Vec<Listener> {
     let mut out = outbound::listeners(&side);
     out.extend(http_proxy::listener(&side));
     out.extend(catch_all::listener(&side));
+    out.extend(inbound::listeners(cx));
     out
 }

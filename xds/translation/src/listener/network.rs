@@ -5,9 +5,9 @@
 use super::http::is_dynamic_wildcard;
 use super::{Side, filters};
 use crate::cluster::dynamic_dns;
-use crate::metadata_exchange;
+use crate::extension::Phase;
+use crate::{metadata_exchange, security};
 use crate::proxy_headers::ListenerClass;
-use crate::security;
 use meltemi_api::envoy::config::listener::v3::Filter;
 use meltemi_api::envoy::extensions::filters::network::{
     mongo_proxy::v3::MongoProxy,
@@ -75,9 +75,9 @@ fn redis(stat_prefix: String, cluster: &str) -> Filter {
     filters::network("envoy.filters.network.redis_proxy", &config)
 }
 
-/// All filters of a TCP chain. `exchange`: peers tell each other what they are, as servers do.
-pub fn complete(side: &Side<'_>, exchange: bool, terminal: Vec<Filter>) -> Vec<Filter> {
-    let mut out = before_terminal(side, exchange, &side.security);
+/// All filters of a TCP chain on a port. `exchange`: peers tell each other what they are, as servers do.
+pub fn complete(side: &Side<'_>, port: u32, exchange: bool, terminal: Vec<Filter>) -> Vec<Filter> {
+    let mut out = before_terminal(side, port, exchange, &side.security);
     out.extend(terminal);
     out
 }
@@ -86,7 +86,7 @@ pub fn complete(side: &Side<'_>, exchange: bool, terminal: Vec<Filter>) -> Vec<F
 pub fn complete_by_sni(side: &Side<'_>, port: u32, service: &Service, terminal: Vec<Filter>) -> Vec<Filter> {
     // Connections to a service are checked by what policies say of it, even where they leave the workload, as in Istio.
     let security = security::Filters::network(&side.cx, Some(service));
-    let mut out = before_terminal(side, false, &security);
+    let mut out = before_terminal(side, port, false, &security);
     if side.class == ListenerClass::SidecarOutbound && is_dynamic_wildcard(service) {
         let config = SniForwardProxy {
             dns_cache_config: Some(dynamic_dns::service_cache(&side.cx, service)),
@@ -99,12 +99,27 @@ pub fn complete_by_sni(side: &Side<'_>, port: u32, service: &Service, terminal: 
     out
 }
 
-fn before_terminal(side: &Side<'_>, exchange: bool, security: &security::Filters) -> Vec<Filter> {
+/// The network filters that users add, of all phases, for chains that serve HTTP on a port.
+pub fn extensions(side: &Side<'_>, port: u32) -> Vec<Filter> {
+    let phases = [Phase::Authn, Phase::Authz, Phase::Stats, Phase::Unspecified];
+    phases.into_iter().flat_map(|phase| side.extensions.network(phase, port)).collect()
+}
+
+fn before_terminal(
+    side: &Side<'_>,
+    port: u32,
+    exchange: bool,
+    security: &security::Filters,
+) -> Vec<Filter> {
     let mut out = Vec::new();
     // First, so that what authorization rejects is counted for the right peer.
     out.extend(exchange.then(|| metadata_exchange(side)).flatten());
     out.extend_from_slice(&security.network_custom);
+    out.extend(side.extensions.network(Phase::Authn, port));
+    out.extend(side.extensions.network(Phase::Authz, port));
     out.extend_from_slice(&security.network_authorization);
+    out.extend(side.extensions.network(Phase::Stats, port));
+    out.extend(side.extensions.network(Phase::Unspecified, port));
     out.extend_from_slice(&side.telemetry.stats.network);
     out
 }

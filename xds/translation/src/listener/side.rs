@@ -2,6 +2,7 @@
 
 use super::connection_settings;
 use crate::Cx;
+use crate::extension::Extensions;
 use crate::proxy_headers::{ListenerClass, ProxyHeaders};
 use crate::security;
 use crate::telemetry::Telemetry;
@@ -21,6 +22,8 @@ pub struct Side<'a> {
     pub telemetry: Telemetry,
     /// Authentication and authorization filters.
     pub security: security::Filters,
+    /// Filters that users add.
+    pub extensions: Extensions,
     /// ProxyConfig `connectionSettings`.
     pub connection_settings: ConnectionSettings,
     /// How long a TCP connection, or an HTTP connection without requests, may be idle (node metadata
@@ -38,6 +41,7 @@ impl<'a> Side<'a> {
             headers: ProxyHeaders::of(cx, class),
             telemetry: Telemetry::of(cx, class),
             security: security::Filters::of(cx, class),
+            extensions: Extensions::of(cx, class),
             connection_settings: connection_settings::of_proxy(cx),
             idle_timeout: idle_timeout.ok().as_ref().map(wkt::to_prost_duration),
         }

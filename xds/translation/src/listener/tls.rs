@@ -2,6 +2,7 @@
 //!
 //! Source: Istio `BuildListenerTLSContext` (`pilot/pkg/networking/core/listener.go`) and
 //! `pilot/pkg/security/model/authentication.go`.
+#![allow(deprecated)] // Istio sends `match_subject_alt_names`, not its typed successor
 
 use crate::{Cx, sds, wire};
 use meltemi_api::envoy::config::core::v3::{
@@ -165,7 +166,7 @@ fn trust(settings: &ServerTlsSettings) -> i32 {
     }) as i32
 }
 
-fn combined(context: CertificateValidationContext, secret: SdsSecretConfig) -> ValidationContextType {
+pub(super) fn combined(context: CertificateValidationContext, secret: SdsSecretConfig) -> ValidationContextType {
     ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
         default_validation_context: Some(context),
         validation_context_sds_secret_config: Some(secret),
@@ -177,12 +178,12 @@ fn exact_sans(names: &[String]) -> Vec<StringMatcher> {
     names.iter().map(|n| wire::exact(n)).collect()
 }
 
-fn file_certificate(certificate: &str, key: &str) -> Option<String> {
+pub(super) fn file_certificate(certificate: &str, key: &str) -> Option<String> {
     (!certificate.is_empty() && !key.is_empty()).then(|| sds::certificate_files(certificate, key))
 }
 
 /// A secret of the agent: a file, else `fallback`. Files come from a server of their own where the node has one.
-fn agent_secret(cx: &Cx<'_>, file: Option<String>, fallback: &str) -> SdsSecretConfig {
+pub(super) fn agent_secret(cx: &Cx<'_>, file: Option<String>, fallback: &str) -> SdsSecretConfig {
     match file {
         Some(name) if cx.proxy.metadata.file_credential == "true" => sds::files(&name),
         Some(name) => sds::agent(&name),

@@ -10,7 +10,7 @@ mod provider;
 mod rule;
 mod trust_domains;
 
-use crate::index::authz::Policy;
+use crate::index::authz::{Applied, Policy};
 use crate::{Cx, wire};
 use attribute::Target;
 use logic::Logic;
@@ -73,50 +73,53 @@ impl Rules {
         }
         rules
     }
+
+    /// The prefix of what dry runs report.
+    fn dry_run_prefix(&self) -> &'static str {
+        match self.dry_run.as_ref().map(rbac::Rbac::action) {
+            // istiod names it also where there is no dry run.
+            None | Some(Action::Allow) => "istio_dry_run_allow_",
+            Some(Action::Deny) => "istio_dry_run_deny_",
+            Some(Action::Log) => "",
+        }
+    }
 }
 
 /// The HTTP filters of ALLOW, DENY and AUDIT policies.
-pub(super) fn http(cx: &Cx<'_>, chain: Chain, applied: &crate::index::authz::Applied<'_>) -> Vec<HttpFilter> {
-    let filter = |rules: Rules, prefix: &str| {
+pub(super) fn http(cx: &Cx<'_>, chain: Chain, applied: &Applied<'_>) -> Vec<HttpFilter> {
+    let filter = |rules: Rules| {
         let config = HttpRbac {
-            shadow_rules_stat_prefix: rules.dry_run.as_ref().map_or("", |_| prefix).to_owned(),
+            shadow_rules_stat_prefix: rules.dry_run_prefix().to_owned(),
             rules: rules.enforced,
             shadow_rules: rules.dry_run,
             ..Default::default()
         };
         http_filter(HTTP_RBAC, wire::any(&config))
     };
-    by_action(cx, chain, applied).map(|(rules, prefix)| filter(rules, prefix)).collect()
+    by_action(cx, chain, applied).map(filter).collect()
 }
 
 /// The network filters of ALLOW, DENY and AUDIT policies.
-pub(super) fn network(cx: &Cx<'_>, chain: Chain, applied: &crate::index::authz::Applied<'_>) -> Vec<Filter> {
-    let filter = |rules: Rules, prefix: &str| {
+pub(super) fn network(cx: &Cx<'_>, chain: Chain, applied: &Applied<'_>) -> Vec<Filter> {
+    let filter = |rules: Rules| {
         let config = NetworkRbac {
             stat_prefix: TCP_STATS.to_owned(),
-            shadow_rules_stat_prefix: rules.dry_run.as_ref().map_or("", |_| prefix).to_owned(),
+            shadow_rules_stat_prefix: rules.dry_run_prefix().to_owned(),
             rules: rules.enforced,
             shadow_rules: rules.dry_run,
             ..Default::default()
         };
         network_filter(NETWORK_RBAC, wire::any(&config))
     };
-    by_action(cx, chain, applied).map(|(rules, prefix)| filter(rules, prefix)).collect()
+    by_action(cx, chain, applied).map(filter).collect()
 }
 
-/// The rules of each action that has policies, in the order of enforcement, with the prefix of what dry runs report.
-fn by_action<'a>(
-    cx: &'a Cx<'a>,
-    chain: Chain,
-    applied: &'a crate::index::authz::Applied<'a>,
-) -> impl Iterator<Item = (Rules, &'static str)> + 'a {
-    let order = [
-        (&applied.audit, Action::Log, ""),
-        (&applied.deny, Action::Deny, "istio_dry_run_deny_"),
-        (&applied.allow, Action::Allow, "istio_dry_run_allow_"),
-    ];
-    let present = order.into_iter().filter(|(policies, ..)| !policies.is_empty());
-    present.map(move |(policies, action, prefix)| (Rules::of(cx, policies, action, chain, ""), prefix))
+/// The rules of each action that has policies, in the order of enforcement.
+fn by_action<'a>(cx: &'a Cx<'a>, chain: Chain, applied: &'a Applied<'a>) -> impl Iterator<Item = Rules> + 'a {
+    let order =
+        [(&applied.audit, Action::Log), (&applied.deny, Action::Deny), (&applied.allow, Action::Allow)];
+    let present = order.into_iter().filter(|(policies, _)| !policies.is_empty());
+    present.map(move |(policies, action)| Rules::of(cx, policies, action, chain, ""))
 }
 
 /// The rules of one policy by name; one that never matches where the policy has none.
