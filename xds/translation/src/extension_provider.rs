@@ -3,7 +3,12 @@
 //! Source: Istio `LookupCluster` (`pilot/pkg/model/telemetry_logging.go`).
 
 use crate::{Cx, names};
+use meltemi_api::istio::mesh::v1alpha1::{
+    MeshConfig,
+    mesh_config::extension_provider::{Provider, open_telemetry_tracing_provider},
+};
 use meltemi_world::{ServiceKey, Str};
+use std::collections::BTreeSet;
 
 /// A service of the registry and the cluster of one of its ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +17,34 @@ pub struct ServiceCluster {
     pub hostname: Str,
     /// The outbound cluster.
     pub cluster: String,
+}
+
+/// The hosts that the mesh's extension providers name: resources may depend on these services though no proxy sees them.
+pub fn hosts(mesh: &MeshConfig) -> BTreeSet<&str> {
+    let services = mesh.extension_providers.iter().filter_map(|p| p.provider.as_ref()).flat_map(services);
+    services.map(|name| name.rsplit('/').next().unwrap_or(name)).collect()
+}
+
+fn services(provider: &Provider) -> Vec<&str> {
+    use open_telemetry_tracing_provider::Sampling;
+    match provider {
+        Provider::EnvoyExtAuthzHttp(p) => vec![&p.service],
+        Provider::EnvoyExtAuthzGrpc(p) => vec![&p.service],
+        Provider::Zipkin(p) => vec![&p.service],
+        Provider::Datadog(p) => vec![&p.service],
+        Provider::Skywalking(p) => vec![&p.service],
+        Provider::EnvoyHttpAls(p) => vec![&p.service],
+        Provider::EnvoyTcpAls(p) => vec![&p.service],
+        Provider::EnvoyOtelAls(p) => vec![&p.service],
+        Provider::Sds(p) => vec![&p.service],
+        Provider::Opentelemetry(p) => {
+            let sampler =
+                p.sampling.as_ref().and_then(|Sampling::DynatraceSampler(s)| s.http_service.as_ref());
+            std::iter::once(p.service.as_str()).chain(sampler.map(|s| s.service.as_str())).collect()
+        }
+        // The rest name no service, or are tracers that Envoy no longer has.
+        _ => Vec::new(),
+    }
 }
 
 /// The service that `name` names, whoever may see it: `HOST`, if only one namespace has it, or `NAMESPACE/HOST`.

@@ -4,7 +4,7 @@
 //! errs towards regenerating: what comes out equal is not sent. The oracle is regenerating everything.
 
 use super::ResourceType;
-use meltemi_translation::Scope;
+use meltemi_translation::{Scope, extension_provider};
 use meltemi_world::{ChangeSet, Kind, NsName, Proxy, ServiceKey, Snapshot};
 use std::collections::BTreeSet;
 
@@ -72,6 +72,24 @@ impl Dependencies<'_> {
         })
     }
 
+    /// Whether endpoints changed that have listeners of their own, as those of services without an address have.
+    fn own_listeners_changed(&self, changes: &ChangeSet) -> bool {
+        let headless = |scope: &Scope, key: &ServiceKey| {
+            scope.service(&key.hostname).is_some_and(|s| s.namespace == key.namespace && s.is_headless())
+        };
+        let mut endpoints = changes.endpoints.iter();
+        self.proxy.is_sidecar() && endpoints.any(|k| headless(self.before, k) || headless(self.after, k))
+    }
+
+    /// Whether a service changed that an extension provider of the mesh names: it need not be one that the proxy sees.
+    fn providers_changed(&self, changes: &ChangeSet) -> bool {
+        if changes.services.is_empty() || self.snapshot.mesh.extension_providers.is_empty() {
+            return false;
+        }
+        let hosts = extension_provider::hosts(&self.snapshot.mesh);
+        changes.services.iter().any(|k| hosts.contains(&*k.hostname))
+    }
+
     fn rules_changed(&self, changes: &ChangeSet) -> bool {
         let before: BTreeSet<_> = self.before.depends_on_rules().collect();
         let after: BTreeSet<_> = self.after.depends_on_rules().collect();
@@ -106,6 +124,8 @@ pub(crate) fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: Resource
         }
         ResourceType::Listeners => {
             services
+                || deps.own_listeners_changed(changes)
+                || deps.providers_changed(changes)
                 || scope
                 || filters
                 || deps.rules_changed(changes)

@@ -7,7 +7,9 @@ use super::{Side, filters, forward, network};
 use crate::cluster::dynamic_dns;
 use crate::{address, names, route, stat_name, wire};
 use meltemi_api::envoy::config::core::v3::TrafficDirection;
-use meltemi_api::envoy::config::listener::v3::{AdditionalAddress, Filter, FilterChain, FilterChainMatch, Listener};
+use meltemi_api::envoy::config::listener::v3::{
+    AdditionalAddress, Filter, FilterChain, FilterChainMatch, Listener,
+};
 use meltemi_world::Protocol;
 use meltemi_world::proxy::{Interception, IpMode};
 

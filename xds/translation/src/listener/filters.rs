@@ -5,8 +5,8 @@
 use crate::wire;
 use meltemi_api::envoy::config::listener::v3::{Filter, ListenerFilter, filter, listener_filter};
 use meltemi_api::envoy::extensions::filters::http::{
-    cors::v3::Cors, fault::v3::HttpFault, grpc_stats::v3 as grpc_stats, grpc_web::v3::GrpcWeb, router::v3::Router,
-    stateful_session::v3::StatefulSession,
+    cors::v3::Cors, fault::v3::HttpFault, grpc_stats::v3 as grpc_stats, grpc_web::v3::GrpcWeb,
+    router::v3::Router, stateful_session::v3::StatefulSession,
 };
 use meltemi_api::envoy::extensions::filters::listener::{
     http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst, original_src::v3::OriginalSrc,
@@ -83,8 +83,7 @@ pub fn http_connection_manager(config: &HttpConnectionManager) -> Filter {
 }
 
 /// Routes may configure CORS.
-pub static CORS: LazyLock<HttpFilter> =
-    LazyLock::new(|| http("envoy.filters.http.cors", &Cors::default()));
+pub static CORS: LazyLock<HttpFilter> = LazyLock::new(|| http("envoy.filters.http.cors", &Cors::default()));
 
 /// Routes may configure faults.
 pub static FAULT: LazyLock<HttpFilter> =
@@ -135,10 +134,7 @@ pub fn router(quiet: bool) -> HttpFilter {
 pub fn peer_metadata(side: &str, mesh_only: bool, additional_labels: &[String]) -> HttpFilter {
     let headers = if mesh_only { json!({"skip_external_clusters": true}) } else { json!({}) };
     let mut value = serde_json::Map::new();
-    value.insert(
-        format!("{side}_discovery"),
-        json!([{"istio_headers": {}}, {"workload_discovery": {}}]),
-    );
+    value.insert(format!("{side}_discovery"), json!([{"istio_headers": {}}, {"workload_discovery": {}}]));
     value.insert(format!("{side}_propagation"), json!([{"istio_headers": headers}]));
     if !additional_labels.is_empty() {
         value.insert("additional_labels".to_owned(), json!(additional_labels));

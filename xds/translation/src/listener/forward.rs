@@ -202,7 +202,8 @@ fn apply_rule(tcp: &mut TcpProxy, rule: Option<&DestinationRule>, subset: &str, 
     if let Some(settings) = policy.and_then(tcp_settings) {
         let idle = settings.idle_timeout.as_ref().map(to_prost_duration);
         tcp.idle_timeout = idle.or(tcp.idle_timeout);
-        tcp.max_downstream_connection_duration = settings.max_connection_duration.as_ref().map(to_prost_duration);
+        tcp.max_downstream_connection_duration =
+            settings.max_connection_duration.as_ref().map(to_prost_duration);
     }
     let of_subset = rule.subsets.iter().find(|s| s.name == subset).and_then(|s| s.traffic_policy.as_ref());
     if hashes_source_ip(of_subset).or_else(|| hashes_source_ip(policy)).unwrap_or(false) {
@@ -221,7 +222,10 @@ fn tcp_settings(policy: &TrafficPolicy) -> Option<&TcpSettings> {
 fn hashes_source_ip(policy: Option<&TrafficPolicy>) -> Option<bool> {
     let balancer = policy?.load_balancer.as_ref()?;
     Some(match &balancer.lb_policy {
-        Some(LbPolicy::ConsistentHash(ConsistentHashLb { hash_key: Some(HashKey::UseSourceIp(yes)), .. })) => *yes,
+        Some(LbPolicy::ConsistentHash(ConsistentHashLb {
+            hash_key: Some(HashKey::UseSourceIp(yes)),
+            ..
+        })) => *yes,
         _ => false,
     })
 }

@@ -8,14 +8,14 @@ use crate::extension::Phase;
 use crate::proxy_headers::ListenerClass;
 use crate::{header_case, wire};
 use hcm::{
-    CodecType, InternalAddressConfig, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation,
-    UpgradeConfig,
+    CodecType, InternalAddressConfig, PathWithEscapedSlashesAction, RouteSpecifier,
+    ServerHeaderTransformation, UpgradeConfig,
 };
 use meltemi_api::envoy::config::core::v3::{Http3ProtocolOptions, HttpProtocolOptions};
 use meltemi_api::envoy::config::listener::v3::Filter;
 use meltemi_api::envoy::config::route::v3::RouteConfiguration;
-use meltemi_api::envoy::extensions::filters::http::dynamic_forward_proxy::v3 as forward_proxy;
 use meltemi_api::envoy::extensions::common::dynamic_forward_proxy::v3::DnsCacheConfig;
+use meltemi_api::envoy::extensions::filters::http::dynamic_forward_proxy::v3 as forward_proxy;
 use meltemi_api::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds, http_connection_manager as hcm,
 };
@@ -133,7 +133,8 @@ fn set_headers(side: &Side<'_>, manager: &mut HttpConnectionManager) {
 
 /// MeshConfig `pathNormalization`.
 fn set_normalization(side: &Side<'_>, manager: &mut HttpConnectionManager) {
-    let chosen = side.cx.mesh().path_normalization.as_ref().map_or(NormalizationType::Default, |p| p.normalization());
+    let chosen =
+        side.cx.mesh().path_normalization.as_ref().map_or(NormalizationType::Default, |p| p.normalization());
     let decode = chosen == NormalizationType::DecodeAndMergeSlashes;
     manager.normalize_path = Some(chosen != NormalizationType::None);
     manager.merge_slashes = decode || chosen == NormalizationType::MergeSlashes;

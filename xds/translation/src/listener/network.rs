@@ -126,5 +126,6 @@ fn before_terminal(
 
 /// The filter by which servers learn what their peers are; `None` for proxies that don't have it.
 pub fn metadata_exchange(side: &Side<'_>) -> Option<Filter> {
-    metadata_exchange::network_filter(&side.cx).map(|config| filters::network_any(metadata_exchange::NAME, config))
+    metadata_exchange::network_filter(&side.cx)
+        .map(|config| filters::network_any(metadata_exchange::NAME, config))
 }

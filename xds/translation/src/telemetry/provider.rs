@@ -17,7 +17,10 @@ pub(super) fn find<'a>(cx: &Cx<'a>, name: &str) -> Option<&'a ExtensionProvider>
 
 /// MeshConfig `defaultProviders`, a list of it.
 pub(super) fn defaults<'a>(cx: &Cx<'a>, list: fn(&DefaultProviders) -> &Vec<String>) -> Vec<&'a str> {
-    cx.mesh().default_providers.as_ref().map_or_else(Vec::new, |d| list(d).iter().map(String::as_str).collect())
+    cx.mesh()
+        .default_providers
+        .as_ref()
+        .map_or_else(Vec::new, |d| list(d).iter().map(String::as_str).collect())
 }
 
 /// The names that a Telemetry resource gives.
@@ -55,5 +58,8 @@ pub(super) fn metadata(headers: &[HttpHeader]) -> Vec<HeaderValue> {
         // A variable of the control plane's environment, which translation does not read.
         Some(http_header::HeaderValue::EnvName(_)) | None => String::new(),
     };
-    headers.iter().map(|h| HeaderValue { key: h.name.clone(), value: value(h), ..Default::default() }).collect()
+    headers
+        .iter()
+        .map(|h| HeaderValue { key: h.name.clone(), value: value(h), ..Default::default() })
+        .collect()
 }

@@ -11,8 +11,8 @@ use meltemi_api::envoy::config::listener::v3::Filter;
 use meltemi_api::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 use meltemi_api::istio::mesh::v1alpha1::mesh_config::extension_provider::Provider;
 use meltemi_api::istio::telemetry::v1alpha1::{
-    MetricSelector, Metrics, MetricsOverrides, Telemetry, metric_selector::IstioMetric, metric_selector::MetricMatch,
-    metrics_overrides::TagOverride, metrics_overrides::tag_override::Operation,
+    MetricSelector, Metrics, MetricsOverrides, Telemetry, metric_selector::IstioMetric,
+    metric_selector::MetricMatch, metrics_overrides::TagOverride, metrics_overrides::tag_override::Operation,
 };
 use meltemi_api::stats::{MetricConfig, PluginConfig};
 use meltemi_api::wkt::{Any, to_prost_duration};
@@ -78,7 +78,11 @@ impl Stats {
 }
 
 /// The providers that count, in order, with what is to be counted.
-fn choose<'a>(cx: &Cx<'a>, class: ListenerClass, applicable: &[&'a Telemetry]) -> BTreeMap<&'a str, Chosen<'a>> {
+fn choose<'a>(
+    cx: &Cx<'a>,
+    class: ListenerClass,
+    applicable: &[&'a Telemetry],
+) -> BTreeMap<&'a str, Chosen<'a>> {
     let metrics: Vec<&Metrics> = applicable.iter().flat_map(|t| &t.metrics).collect();
     let defaults = provider::defaults(cx, |d| &d.metrics);
     let named = |m: &&'a Metrics| Some(provider::names(&m.providers)).filter(|names| !names.is_empty());

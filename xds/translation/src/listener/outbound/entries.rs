@@ -121,7 +121,9 @@ impl<'a, 's> Entries<'a, 's> {
     /// Adds a listener, or the chains that an existing one lacks.
     pub(super) fn add(&mut self, mut spot: Spot<'_, 's>, routes: &TcpRoutes<'s>) {
         // An alias has no traffic of its own: its names lead to the concrete service.
-        let Some(kind) = Kind::of(spot.port.protocol).filter(|_| spot.service.resolution != Resolution::Alias) else {
+        let Some(kind) =
+            Kind::of(spot.port.protocol).filter(|_| spot.service.resolution != Resolution::Alias)
+        else {
             return;
         };
         self.bind(&mut spot, kind);
@@ -300,8 +302,14 @@ fn base(side: &Side<'_>, bind: &Bind, port: u32) -> Listener {
 }
 
 /// The listener of one chain on sockets of its own.
-pub(in crate::listener) fn single<'s>(side: &Side<'s>, addresses: Vec<String>, port: u32, chain: Chain<'s>) -> Listener {
+pub(in crate::listener) fn single<'s>(
+    side: &Side<'s>,
+    addresses: Vec<String>,
+    port: u32,
+    chain: Chain<'s>,
+) -> Listener {
     let bind = Bind { addresses, to_port: true };
-    let entry = Entry { bind, port, chains: vec![chain], kind: Kind::Http, protocol: Protocol::Http, locked: false };
+    let entry =
+        Entry { bind, port, chains: vec![chain], kind: Kind::Http, protocol: Protocol::Http, locked: false };
     entry.to_envoy(side, &[])
 }

@@ -8,10 +8,10 @@ mod entries;
 mod routes;
 
 use super::{Side, catch_all};
-use crate::scope::Egress;
 use crate::address;
-use entries::{Bind, Entries, Spot};
+use crate::scope::Egress;
 pub(super) use entries::single;
+use entries::{Bind, Entries, Spot};
 use meltemi_api::envoy::config::listener::v3::Listener;
 use meltemi_api::istio::networking::v1alpha3::{CaptureMode, SidecarPort};
 use meltemi_world::proxy::Interception;
@@ -30,7 +30,11 @@ pub(super) fn listeners(side: &Side<'_>) -> Vec<Listener> {
     let services: Vec<_> = egress.iter().map(|e| one_for_each_address(&e.services)).collect();
     let mut entries = Entries::new(side);
     for (egress, services) in egress.iter().zip(&services) {
-        let listener = EgressListener { side, bind: bind(side, egress), routes: TcpRoutes::of(&egress.virtual_services) };
+        let listener = EgressListener {
+            side,
+            bind: bind(side, egress),
+            routes: TcpRoutes::of(&egress.virtual_services),
+        };
         match &egress.listener.port {
             Some(port) => listener.add_port(&mut entries, services, port),
             None => {

@@ -68,7 +68,8 @@ impl<'s> TcpRoutes<'s> {
         let mut own = spot.cidrs.clone();
         own.sort();
         let (mut out, mut own_is_taken) = (Vec::new(), false);
-        let routes = self.of_host(&spot.service.hostname).flat_map(|vs| vs.spec.tcp.iter().map(move |t| (vs, t)));
+        let routes =
+            self.of_host(&spot.service.hostname).flat_map(|vs| vs.spec.tcp.iter().map(move |t| (vs, t)));
         for (vs, tcp) in routes.filter(|(_, t)| !t.route.is_empty()) {
             let filters = || forward::to_destinations(side, &tcp.route, spot.port, &vs.meta, false);
             let Some(mut subnets) = subnets(&side.cx, tcp, spot.port.port) else {

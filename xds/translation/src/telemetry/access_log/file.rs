@@ -7,7 +7,9 @@ use meltemi_api::envoy::config::core::v3::{
     DataSource, JsonFormatOptions, SubstitutionFormatString, TypedExtensionConfig, data_source,
     substitution_format_string::Format,
 };
-use meltemi_api::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log::AccessLogFormat};
+use meltemi_api::envoy::extensions::access_loggers::file::v3::{
+    FileAccessLog, file_access_log::AccessLogFormat,
+};
 use meltemi_api::envoy::extensions::formatter::req_without_query::v3::ReqWithoutQuery;
 use meltemi_api::istio::mesh::v1alpha1::MeshConfig;
 use meltemi_api::istio::mesh::v1alpha1::mesh_config::AccessLogEncoding;
@@ -60,7 +62,9 @@ const JSON_FORMAT: [(&str, &str); 24] = [
 pub(super) fn of_mesh(path: &str, mesh: &MeshConfig) -> AccessLog {
     let format = match mesh.access_log_encoding() {
         AccessLogEncoding::Text => text(&mesh.access_log_format),
-        AccessLogEncoding::Json => json(serde_json::from_str(&mesh.access_log_format).ok().as_ref().map(json_to_struct)),
+        AccessLogEncoding::Json => {
+            json(serde_json::from_str(&mesh.access_log_format).ok().as_ref().map(json_to_struct))
+        }
     };
     of(path, format)
 }
@@ -68,7 +72,9 @@ pub(super) fn of_mesh(path: &str, mesh: &MeshConfig) -> AccessLog {
 /// The log of a provider.
 pub(super) fn of_provider(provider: &EnvoyFileAccessLogProvider) -> AccessLog {
     let mut format = match provider.log_format.as_ref().and_then(|f| f.log_format.as_ref()) {
-        Some(LogFormat::Labels(labels)) => json(Some(to_prost_struct(labels)).filter(|l| !l.fields.is_empty())),
+        Some(LogFormat::Labels(labels)) => {
+            json(Some(to_prost_struct(labels)).filter(|l| !l.fields.is_empty()))
+        }
         Some(LogFormat::Text(format)) => text(format),
         None => text(""),
     };

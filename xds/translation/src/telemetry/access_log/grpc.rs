@@ -10,7 +10,9 @@ use meltemi_api::envoy::extensions::access_loggers::grpc::v3::{
     CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig,
 };
 use meltemi_api::envoy::extensions::access_loggers::open_telemetry::v3::OpenTelemetryAccessLogConfig;
-use meltemi_api::envoy_types::opentelemetry::proto::common::v1::{AnyValue, KeyValue, KeyValueList, any_value};
+use meltemi_api::envoy_types::opentelemetry::proto::common::v1::{
+    AnyValue, KeyValue, KeyValueList, any_value,
+};
 use meltemi_api::istio::mesh::v1alpha1::mesh_config::extension_provider::{
     EnvoyHttpGrpcV3LogProvider, EnvoyOpenTelemetryLogProvider, EnvoyTcpGrpcV3LogProvider,
 };

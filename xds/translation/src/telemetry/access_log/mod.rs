@@ -9,13 +9,13 @@ mod file;
 mod grpc;
 
 use super::{provider, workload_mode};
-use crate::{Cx, wire};
 use crate::proxy_headers::ListenerClass;
+use crate::{Cx, wire};
 use access_log::ConfigType;
 use access_log_filter::FilterSpecifier;
 use meltemi_api::envoy::config::accesslog::v3::{
-    AccessLog, AccessLogFilter, AndFilter, ExtensionFilter, ResponseFlagFilter, access_log, access_log_filter,
-    extension_filter,
+    AccessLog, AccessLogFilter, AndFilter, ExtensionFilter, ResponseFlagFilter, access_log,
+    access_log_filter, extension_filter,
 };
 use meltemi_api::envoy::extensions::access_loggers::filters::cel::v3::ExpressionFilter;
 use meltemi_api::istio::mesh::v1alpha1::mesh_config::{ExtensionProvider, extension_provider::Provider};

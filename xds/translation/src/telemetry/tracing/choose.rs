@@ -29,7 +29,11 @@ pub(super) struct Choice<'a> {
 }
 
 /// What is chosen for listeners of `class`; `None` where nothing is.
-pub(super) fn choice<'a>(cx: &Cx<'a>, class: ListenerClass, applicable: &[&'a Telemetry]) -> Option<Choice<'a>> {
+pub(super) fn choice<'a>(
+    cx: &Cx<'a>,
+    class: ListenerClass,
+    applicable: &[&'a Telemetry],
+) -> Option<Choice<'a>> {
     let tracing: Vec<&Tracing> = applicable.iter().flat_map(|t| &t.tracing).collect();
     let default = provider::defaults(cx, |d| &d.tracing).first().copied();
     if tracing.is_empty() && default.is_none() {

@@ -49,10 +49,8 @@ impl Tracing {
 }
 
 fn request_id(for_sampling: bool) -> RequestIdExtension {
-    let config = UuidRequestIdConfig {
-        use_request_id_for_trace_sampling: Some(for_sampling),
-        ..Default::default()
-    };
+    let config =
+        UuidRequestIdConfig { use_request_id_for_trace_sampling: Some(for_sampling), ..Default::default() };
     RequestIdExtension { typed_config: Some(wire::any(&config)) }
 }
 

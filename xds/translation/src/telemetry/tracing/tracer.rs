@@ -12,7 +12,8 @@ use meltemi_api::envoy::config::trace::v3::{
 use meltemi_api::istio::mesh::v1alpha1::mesh_config::{
     ExtensionProvider,
     extension_provider::{
-        DatadogTracingProvider, Provider, SkyWalkingTracingProvider, ZipkinTracingProvider, zipkin_tracing_provider,
+        DatadogTracingProvider, Provider, SkyWalkingTracingProvider, ZipkinTracingProvider,
+        zipkin_tracing_provider,
     },
 };
 use meltemi_api::wkt::{self, Any, to_prost_duration};
@@ -51,8 +52,12 @@ pub(super) fn of_provider(cx: &Cx<'_>, provider: &ExtensionProvider) -> Option<T
         starts_span,
     };
     Some(match provider.provider.as_ref()? {
-        Provider::Zipkin(p) => tracer("envoy.tracers.zipkin", zipkin(cx, p)?, p.max_tag_length, false, gateway),
-        Provider::Datadog(p) => tracer("envoy.tracers.datadog", datadog(cx, p)?, p.max_tag_length, false, gateway),
+        Provider::Zipkin(p) => {
+            tracer("envoy.tracers.zipkin", zipkin(cx, p)?, p.max_tag_length, false, gateway)
+        }
+        Provider::Datadog(p) => {
+            tracer("envoy.tracers.datadog", datadog(cx, p)?, p.max_tag_length, false, gateway)
+        }
         Provider::Skywalking(p) => tracer("envoy.tracers.skywalking", skywalking(cx, p)?, 0, false, true),
         Provider::Opentelemetry(p) => {
             let config = wire::any(&open_telemetry::config(cx, p)?);
