@@ -4,7 +4,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(10);
+/// An apiserver that was away for long must not be waited for much longer than it takes to come back: what changed
+/// meanwhile reaches no proxy until then.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// Waits that double, each somewhere between half and the whole of that, so that many watches that broke together do not
 /// come back together.
