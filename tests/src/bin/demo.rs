@@ -19,6 +19,7 @@ use meltemi_tests::{
     objects, ports,
     process::{Launch, Process},
     scratch::Scratch,
+    sds::{Agent, Root},
     server::Server,
     setup, wait,
 };
@@ -96,10 +97,13 @@ async fn main() -> Result<()> {
     let meltemi = Meltemi::start(&source, scratch.path()).await?;
     println!("  it is ready; look inside at http://{}/debug while this runs", meltemi.http);
 
+    // In a mesh each proxy has an agent beside it that fetches its certificate; here one stands in for both.
+    let secrets = scratch.join("secrets.sock");
+    let _agent = Agent::start(&Root::new()?, "shop", "default", &secrets)?;
     let objects = objects::read(&example.join("services.yaml"))?;
     println!("Starting two stock Envoys: the ingress gateway and the shopper's sidecar ...");
-    let _gateway = envoy(&objects, "ingress-1", meltemi.grpc, scratch.path()).await?;
-    let _sidecar = envoy(&objects, "shopper-1", meltemi.grpc, scratch.path()).await?;
+    let _gateway = envoy(&objects, "ingress-1", meltemi.grpc, &secrets, scratch.path()).await?;
+    let _sidecar = envoy(&objects, "shopper-1", meltemi.grpc, &secrets, scratch.path()).await?;
     for (what, address) in [("the gateway", GATEWAY), ("the sidecar", SIDECAR)] {
         wait::until_true(format!("{what} listens on {address}"), Duration::from_secs(30), async || {
             Ok(Place::host().connect(address).await.is_ok())
@@ -118,17 +122,17 @@ async fn main() -> Result<()> {
 }
 
 /// Starts the Envoy of a Pod of the example.
-async fn envoy(objects: &[Value], pod: &str, xds: SocketAddr, dir: &Path) -> Result<Process> {
+async fn envoy(objects: &[Value], pod: &str, xds: SocketAddr, secrets: &Path, dir: &Path) -> Result<Process> {
     let found = objects.iter().find(|o| o["kind"] == "Pod" && o["metadata"]["name"] == pod);
     let node = bootstrap::node(found.with_context(|| format!("the example has no Pod {pod}"))?, None);
     let [admin] = ports::free()?;
-    let mut config = bootstrap::ads(&node, xds, &dir.join("no-secrets.sock"));
+    let mut config = bootstrap::ads(&node, xds, secrets);
     config["admin"]["address"] = bootstrap::socket(admin);
     let file = dir.join(format!("{pod}.json"));
     fs::write(&file, config.to_string())?;
     let mut process = Launch::new(pod, setup::envoy()?)
         .args(["-c".into(), file.into_os_string()])
-        .args(["--use-dynamic-base-id", "--concurrency", "1", "-l", "warning"])
+        .args(["--use-dynamic-base-id", "--concurrency", "1", "-l", "error"])
         .start(dir)?;
     wait::until_true(format!("the Envoy of {pod} is live"), Duration::from_secs(30), async || {
         process.check()?;
