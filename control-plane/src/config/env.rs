@@ -37,6 +37,11 @@ impl Env {
         self.vars.get(name).map(String::as_str)
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.vars.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// A text, or its default where the variable is not set.
     pub fn text(&mut self, name: &str, default: &str) -> String {
         self.get(name).unwrap_or(default).to_owned()

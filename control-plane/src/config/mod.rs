@@ -79,6 +79,7 @@ impl Config {
             namespace: namespace.into(),
             revision: revision.into(),
             features,
+            environment: env.iter().collect(),
         };
         let mut notices = env.take_notices();
         let unused = env.unused();

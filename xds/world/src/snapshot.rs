@@ -14,11 +14,36 @@ use meltemi_api::istio::{
     security::v1beta1 as security,
     telemetry::v1alpha1::Telemetry,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 /// All objects of one kind, by namespace and name. Cloning shares everything.
 pub type Table<T> = OrdMap<NsName, Arc<T>>;
+
+/// The control plane's environment variables, which MeshConfig may refer to (`envName` of a provider's header). Their
+/// values may be secrets, so they are never shown.
+#[derive(Clone, Default, PartialEq)]
+pub struct Environment(BTreeMap<Str, Str>);
+
+impl Environment {
+    /// The value of a variable, empty where it is not set.
+    pub fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", |value| value)
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for Environment {
+    fn from_iter<T: IntoIterator<Item = (&'a str, &'a str)>>(vars: T) -> Self {
+        Self(vars.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 /// What the process was started with and does not change.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +58,8 @@ pub struct Settings {
     pub revision: Str,
     /// istiod's switches.
     pub features: Features,
+    /// The process's environment variables.
+    pub environment: Environment,
 }
 
 impl Default for Settings {
@@ -43,6 +70,7 @@ impl Default for Settings {
             namespace: "istio-system".into(),
             revision: "default".into(),
             features: Features::default(),
+            environment: Environment::default(),
         }
     }
 }

@@ -42,21 +42,23 @@ pub(super) fn grpc(cluster: &str, authority: &str) -> GrpcService {
 }
 
 /// Headers that requests to a provider carry.
-pub(super) fn headers(headers: &[HttpHeader]) -> Vec<HeaderValueOption> {
+pub(super) fn headers(cx: &Cx<'_>, headers: &[HttpHeader]) -> Vec<HeaderValueOption> {
     let option = |header| HeaderValueOption {
         header: Some(header),
         append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
         ..Default::default()
     };
-    metadata(headers).into_iter().map(option).collect()
+    metadata(cx, headers).into_iter().map(option).collect()
 }
 
 /// Metadata that gRPC streams to a provider carry.
-pub(super) fn metadata(headers: &[HttpHeader]) -> Vec<HeaderValue> {
+pub(super) fn metadata(cx: &Cx<'_>, headers: &[HttpHeader]) -> Vec<HeaderValue> {
     let value = |h: &HttpHeader| match &h.header_value {
         Some(http_header::HeaderValue::Value(value)) => value.clone(),
-        // A variable of the control plane's environment, which translation does not read.
-        Some(http_header::HeaderValue::EnvName(_)) | None => String::new(),
+        Some(http_header::HeaderValue::EnvName(name)) => {
+            cx.snapshot.settings.environment.get(name).to_owned()
+        }
+        None => String::new(),
     };
     headers
         .iter()

@@ -28,12 +28,12 @@ pub(super) fn config(cx: &Cx<'_>, from: &OpenTelemetryTracingProvider) -> Option
         ..Default::default()
     };
     match &from.http {
-        Some(http) => config.http_service = Some(http_service(&to, &http.path, http)),
+        Some(http) => config.http_service = Some(http_service(cx, &to, &http.path, http)),
         None => {
             let mut service = provider::grpc(&to.cluster, &to.hostname);
             if let Some(grpc) = &from.grpc {
                 service.timeout = grpc.timeout.as_ref().map(to_prost_duration);
-                service.initial_metadata = provider::metadata(&grpc.initial_metadata);
+                service.initial_metadata = provider::metadata(cx, &grpc.initial_metadata);
             }
             config.grpc_service = Some(service);
         }
@@ -94,11 +94,11 @@ fn dynatrace_sampler(
     sampler: &DynatraceSampler,
 ) -> Option<TypedExtensionConfig> {
     let service = match &sampler.http_service {
-        None => http_service(exporter, DYNATRACE_SAMPLING, from.http.as_ref()?),
+        None => http_service(cx, exporter, DYNATRACE_SAMPLING, from.http.as_ref()?),
         Some(own) => {
             let to = lookup(cx, &own.service, own.port)?;
             let http = own.http.clone().unwrap_or_default();
-            http_service(&to, &http.path, &http)
+            http_service(cx, &to, &http.path, &http)
         }
     };
     let config = DynatraceSamplerConfig {
@@ -113,11 +113,11 @@ fn dynatrace_sampler(
     })
 }
 
-fn http_service(to: &ServiceCluster, path: &str, http: &api::HttpService) -> HttpService {
+fn http_service(cx: &Cx<'_>, to: &ServiceCluster, path: &str, http: &api::HttpService) -> HttpService {
     let timeout = http.timeout.as_ref().map(to_prost_duration);
     HttpService {
         http_uri: Some(http_uri(join(&to.hostname, path), &to.cluster, timeout)),
-        request_headers_to_add: provider::headers(&http.headers),
+        request_headers_to_add: provider::headers(cx, &http.headers),
         ..Default::default()
     }
 }

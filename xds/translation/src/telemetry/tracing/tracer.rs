@@ -81,7 +81,7 @@ fn zipkin(cx: &Cx<'_>, provider: &ZipkinTracingProvider) -> Option<Any> {
         let timeout = provider.timeout.as_ref().map_or(wkt::seconds(ZIPKIN_TIMEOUT), to_prost_duration);
         config.collector_service = Some(HttpService {
             http_uri: Some(http_uri(format!("http://{}{path}", to.hostname), &to.cluster, Some(timeout))),
-            request_headers_to_add: provider::headers(&provider.headers),
+            request_headers_to_add: provider::headers(cx, &provider.headers),
             ..Default::default()
         });
     } else {
