@@ -14,7 +14,7 @@ use tonic::service::Routes;
 
 use crate::config::{Config, Discovery, Env};
 use crate::metrics::Metrics;
-use crate::serve::debug::Proxies;
+use crate::serve::debug::Pages;
 use crate::serve::{http, listen};
 use crate::sources::files::Files;
 use crate::sources::mesh::{Layer, MeshInputs};
@@ -99,16 +99,15 @@ async fn servers(
 ) -> Result<()> {
     let flags = &config.flags;
     let registry = Arc::new(Registry::new());
-    let options = Options { max_age: flags.keepalive_max_server_connection_age, ..Options::default() };
-    let ads = Ads::new(Arc::new(engine.clone()), registry.clone())
+    let metrics_seen = Arc::new(metrics.clone());
+    let look =
+        http::Look { world, metrics, proxies: registry.clone(), switches: Arc::new(config.debug.clone()) };
+    let options =
+        Options { max_age: flags.keepalive_max_server_connection_age, max_request: config.max_request };
+    let ads = Ads::new(Arc::new(engine), registry)
         .limited(options)
-        .observed(Arc::new(metrics.clone()));
-    let look = http::Look {
-        world,
-        metrics,
-        proxies: Arc::new(Connected { registry }),
-        switches: Arc::new(config.debug.clone()),
-    };
+        .observed(metrics_seen)
+        .special(Arc::new(Pages::new(look.clone(), &config.pod_name)));
     let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
     if let Some(listener) = listen::on("--httpAddr", &flags.http_addr).await? {
         let router = http::main(&look, flags.monitoring_addr.is_empty());
@@ -154,16 +153,5 @@ struct ToEngine(Arc<Engine>);
 impl Publisher for ToEngine {
     fn publish(&self, snapshot: Arc<Snapshot>, changes: ChangeSet, since: Instant) {
         self.0.publish(snapshot, changes, since);
-    }
-}
-
-/// The proxies that are connected.
-struct Connected {
-    registry: Arc<Registry>,
-}
-
-impl Proxies for Connected {
-    fn registry(&self) -> &Registry {
-        &self.registry
     }
 }

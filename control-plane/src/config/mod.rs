@@ -22,6 +22,8 @@ pub struct Config {
     pub flags: Discovery,
     /// What translation needs to know: names, namespace, revision, switches.
     pub settings: Settings,
+    /// The name of this Pod (`POD_NAME`); empty outside a cluster.
+    pub pod_name: String,
     /// The revision whose objects alone are taken; none if `REVISION` is not set, which takes those of all.
     pub own_revision: Option<Str>,
     /// The ConfigMap with the mesh's configuration, in the control plane's namespace.
@@ -32,6 +34,8 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
     /// The only namespace to watch (`ISTIO_WATCH_NAMESPACE`).
     pub watch_namespace: Option<String>,
+    /// The largest request of a stream, in bytes (`ISTIO_GPRC_MAXRECVMSGSIZE`, spelled as in istiod).
+    pub max_request: usize,
     /// Debugging over HTTP.
     pub debug: Debug,
 }
@@ -81,6 +85,8 @@ impl Config {
             features,
             environment: env.iter().collect(),
         };
+        let max_request = env.number("ISTIO_GPRC_MAXRECVMSGSIZE", 4 * 1024 * 1024);
+        let pod_name = env.text("POD_NAME", "");
         let mut notices = env.take_notices();
         let unused = env.unused();
         if !unused.is_empty() {
@@ -89,11 +95,13 @@ impl Config {
         let config = Self {
             flags,
             settings,
+            pod_name,
             own_revision,
             mesh_config_map,
             shared_mesh_config_map,
             kubeconfig,
             watch_namespace,
+            max_request,
             debug,
         };
         (config, notices)

@@ -1,7 +1,8 @@
 //! Who may look at what.
 //!
 //! As in istiod, callers from the same host see everything: port-forwarding and `exec` come from there. Others would have
-//! to prove an identity, which no server here can check yet, so they are refused.
+//! to prove an identity, which no server here can check yet, so they are refused, whatever
+//! `ENABLE_DEBUG_ENDPOINT_AUTH` says: istiod, too, then only stops to look at the namespace.
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
@@ -10,23 +11,22 @@ use axum::response::{IntoResponse, Response};
 use std::net::SocketAddr;
 
 /// What a caller from another host is told.
-const REFUSED: &str = "debugging is for callers from this host, such as kubectl port-forward and kubectl exec; \
-                       ENABLE_DEBUG_ENDPOINT_AUTH=false opens it to everybody\n";
+const REFUSED: &str =
+    "debugging is for callers from this host, such as kubectl port-forward and kubectl exec\n";
 
-/// Lets only callers from this host through, if `required`.
+/// Lets only callers from this host through.
 pub(super) async fn debugging(
-    State(required): State<bool>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    if required && !is_local(peer) {
+    if !is_local(peer) {
         return (StatusCode::UNAUTHORIZED, REFUSED).into_response();
     }
     next.run(request).await
 }
 
-/// The same for metrics.
+/// Lets only callers from this host through, if `required`.
 pub(super) async fn metrics(
     State(required): State<bool>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

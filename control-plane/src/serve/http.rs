@@ -3,9 +3,10 @@
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use meltemi_server::Registry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -26,7 +27,7 @@ pub struct Look {
     /// What is counted.
     pub metrics: Metrics,
     /// The connected proxies, and what they have.
-    pub proxies: Arc<dyn debug::Proxies>,
+    pub proxies: Arc<Registry>,
     /// Switches of debugging.
     pub switches: Arc<config::Debug>,
 }
@@ -56,8 +57,7 @@ fn measures(look: &Look) -> Router {
 }
 
 fn debugging(look: &Look) -> Router {
-    let guard = from_fn_with_state(look.switches.auth, access::debugging);
-    debug::router(look.clone()).layer(guard)
+    debug::router(look.clone()).layer(from_fn(access::debugging)).merge(debug::index())
 }
 
 async fn ready(State(look): State<Look>) -> Response {

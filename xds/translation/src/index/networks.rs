@@ -95,6 +95,11 @@ impl Gateways {
         self.by_network.is_empty()
     }
 
+    /// The gateways, by network.
+    pub fn iter(&self) -> impl Iterator<Item = &NetworkGateway> {
+        self.by_network.values().flatten()
+    }
+
     /// By what endpoint weights are multiplied, so that they can be shared out evenly among any network's gateways.
     pub fn scale(&self) -> u32 {
         self.scale
