@@ -17,6 +17,7 @@ use meltemi_api::envoy::extensions::transport_sockets::tls::v3::{
 use meltemi_api::envoy::r#type::matcher::v3::StringMatcher;
 use meltemi_api::istio::mesh::v1alpha1::mesh_config::tls_config::TlsProtocol as MeshProtocol;
 use meltemi_api::istio::networking::v1alpha3::{ServerTlsSettings, server_tls_settings::TlSmode};
+use std::collections::BTreeSet;
 
 /// Cipher suites that Envoy knows (Istio `security.ValidCipherSuites`).
 const CIPHER_SUITES: [&str; 15] = [
@@ -38,14 +39,15 @@ const CIPHER_SUITES: [&str; 15] = [
 ];
 
 /// Those cipher suites that Envoy will take: it rejects a listener for one that it does not know. Names that start
-/// with an operator (`+`, `-`, `!`) are expressions, which Envoy judges itself.
+/// with an operator (`+`, `-`, `!`) are expressions, which Envoy judges itself. Repeated ones count once.
 fn known_ciphers(suites: &[String]) -> Vec<String> {
     let known = |s: &&String| match s.chars().next() {
         None => true,
         Some(first) if !first.is_ascii_alphanumeric() => true,
         Some(_) => s.as_str() == "ALL" || CIPHER_SUITES.contains(&s.as_str()),
     };
-    suites.iter().filter(known).cloned().collect()
+    let mut seen = BTreeSet::new();
+    suites.iter().filter(known).filter(|s| seen.insert(s.as_str())).cloned().collect()
 }
 
 /// The TLS context of a server that ends TLS. `over_tcp`: what is inside is not HTTP.
@@ -166,7 +168,10 @@ fn trust(settings: &ServerTlsSettings) -> i32 {
     }) as i32
 }
 
-pub(super) fn combined(context: CertificateValidationContext, secret: SdsSecretConfig) -> ValidationContextType {
+pub(super) fn combined(
+    context: CertificateValidationContext,
+    secret: SdsSecretConfig,
+) -> ValidationContextType {
     ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
         default_validation_context: Some(context),
         validation_context_sds_secret_config: Some(secret),
