@@ -1,11 +1,11 @@
 //! Small builders for Envoy's messages, so that a translation reads like the configuration it makes.
 
+use ipnet::IpNet;
 use meltemi_api::envoy::config::core::v3::{self as core, address, config_source, socket_address};
 use meltemi_api::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern};
 use meltemi_api::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use meltemi_api::istio::networking::v1alpha3::{StringMatch, string_match::MatchType};
 use meltemi_api::wkt::Any;
-use ipnet::IpNet;
 use meltemi_world::Meta;
 use prost::{Message, Name};
 use prost_types::{Value, value::Kind};

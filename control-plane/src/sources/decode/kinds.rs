@@ -74,10 +74,7 @@ pub const RESOURCES: [Resource; 22] = [
     istio(Kind::AuthorizationPolicy, SECURITY, "authorizationpolicies"),
     Resource { versions: &["v1", "v1alpha1"], ..istio(Kind::Telemetry, TELEMETRY, "telemetries") },
     Resource { versions: &["v1alpha1"], ..istio(Kind::WasmPlugin, EXTENSIONS, "wasmplugins") },
-    Resource {
-        versions: &["v1alpha1"],
-        ..istio(Kind::TrafficExtension, EXTENSIONS, "trafficextensions")
-    },
+    Resource { versions: &["v1alpha1"], ..istio(Kind::TrafficExtension, EXTENSIONS, "trafficextensions") },
 ];
 
 /// Groups whose objects Istio reads and Meltemi does not yet.

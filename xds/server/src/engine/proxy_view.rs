@@ -73,11 +73,6 @@ impl ProxyView {
         view
     }
 
-    /// The proxy, its labels refreshed from its Pod.
-    pub(crate) fn proxy(&self) -> &Proxy {
-        &self.proxy
-    }
-
     /// Moves on to `state`, marking what the changes since then make stale.
     pub(crate) fn catch_up(&mut self, state: Arc<State>) {
         if state.generation == self.state.generation {

@@ -27,11 +27,14 @@ impl ViewKey {
 /// A result, or that it is not to be shared.
 type Cell<T> = Arc<OnceLock<Option<T>>>;
 
+/// Results by what they are of.
+type Results<K, T> = Mutex<FxHashMap<K, Cell<T>>>;
+
 /// The results of one generation.
 #[derive(Default)]
 pub(crate) struct Shared {
-    whole: Mutex<FxHashMap<(ViewKey, ResourceType), Cell<Resources>>>,
-    named: Mutex<FxHashMap<(ViewKey, ResourceType, Arc<str>), Cell<Option<Arc<Resource>>>>>,
+    whole: Results<(ViewKey, ResourceType), Resources>,
+    named: Results<(ViewKey, ResourceType, Arc<str>), Option<Arc<Resource>>>,
 }
 
 impl Shared {

@@ -10,9 +10,7 @@ use meltemi_api::envoy::config::cluster::v3::{
         ClusterDiscoveryType, CommonLbConfig, CustomClusterType, DiscoveryType, EdsClusterConfig, LbPolicy,
     },
 };
-use meltemi_api::envoy::config::core::v3::{
-    Http1ProtocolOptions, Http2ProtocolOptions,
-};
+use meltemi_api::envoy::config::core::v3::{Http1ProtocolOptions, Http2ProtocolOptions};
 use meltemi_api::envoy::extensions::clusters::dynamic_forward_proxy::v3::ClusterConfig;
 use meltemi_api::envoy::extensions::upstreams::http::v3::{
     HttpProtocolOptions,

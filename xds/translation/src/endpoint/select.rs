@@ -21,7 +21,7 @@ pub(super) fn endpoints<'a>(target: &Target<'a>) -> Vec<&'a Endpoint> {
     let subset = target.rule.and_then(|rule| traffic_policy::subset(rule, target.subset));
     let all = cx.snapshot.registry.endpoints(&target.service.key());
     all.iter()
-        .filter(|e| e.is_behind(&target.port))
+        .filter(|e| e.is_behind(target.port))
         .filter(|e| subset.is_none_or(|s| e.labels().matches(&s.labels)))
         .filter(|e| filter.keeps(target, e))
         .collect()

@@ -30,9 +30,7 @@ pub(super) fn filter(cx: &Cx<'_>, meta: &Meta, wasm: &WasmConfig, secrets: bool)
     let config = Some(plugin(cx, meta, wasm, secrets));
     match wasm.r#type() {
         PluginType::Network => wire::any(&network::Wasm { config }),
-        PluginType::UnspecifiedPluginType | PluginType::Http => {
-            wire::any(&http::Wasm { config, ..Default::default() })
-        }
+        PluginType::UnspecifiedPluginType | PluginType::Http => wire::any(&http::Wasm { config }),
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn filters(side: &Side<'_>) -> Vec<Filter> {
     let scope = side.cx.scope;
     let cluster = if scope.allows_any() || dynamic_dns::is_allow_any(&side.cx) {
         let proxy = scope.outbound_traffic_policy.egress_proxy.as_ref();
-        proxy.map_or_else(|| names::PASSTHROUGH.to_owned(), |p| forward::named_cluster(p))
+        proxy.map_or_else(|| names::PASSTHROUGH.to_owned(), forward::named_cluster)
     } else {
         names::BLACK_HOLE.to_owned()
     };

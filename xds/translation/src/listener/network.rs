@@ -6,8 +6,8 @@ use super::http::is_dynamic_wildcard;
 use super::{Side, filters};
 use crate::cluster::dynamic_dns;
 use crate::extension::Phase;
-use crate::{metadata_exchange, security};
 use crate::proxy_headers::ListenerClass;
+use crate::{metadata_exchange, security};
 use meltemi_api::envoy::config::listener::v3::Filter;
 use meltemi_api::envoy::extensions::filters::network::{
     mongo_proxy::v3::MongoProxy,
@@ -105,12 +105,7 @@ pub fn extensions(side: &Side<'_>, port: u32) -> Vec<Filter> {
     phases.into_iter().flat_map(|phase| side.extensions.network(phase, port)).collect()
 }
 
-fn before_terminal(
-    side: &Side<'_>,
-    port: u32,
-    exchange: bool,
-    security: &security::Filters,
-) -> Vec<Filter> {
+fn before_terminal(side: &Side<'_>, port: u32, exchange: bool, security: &security::Filters) -> Vec<Filter> {
     let mut out = Vec::new();
     // First, so that what authorization rejects is counted for the right peer.
     out.extend(exchange.then(|| metadata_exchange(side)).flatten());

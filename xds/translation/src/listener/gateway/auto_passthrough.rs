@@ -9,11 +9,13 @@ use meltemi_world::{Port, Protocol, Service, host};
 use std::sync::Arc;
 
 /// The ALPN of Istio's mutual TLS. Together with the SNI it makes sure that only mutual TLS passes.
-const ISTIO_ALPN: [&str; 5] = ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
+const ISTIO_ALPN: [&str; 5] =
+    ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
 
 /// The chains of a server with these hosts.
 pub(super) fn chains(side: &Side<'_>, hosts: &[String]) -> Vec<Chain<'static>> {
-    let offered = |s: &&Arc<Service>| !s.mesh_external && hosts.iter().any(|h| host::subset_of(&s.hostname, h));
+    let offered =
+        |s: &&Arc<Service>| !s.mesh_external && hosts.iter().any(|h| host::subset_of(&s.hostname, h));
     let mut out = Vec::new();
     for service in side.cx.scope.services().iter().filter(offered) {
         for port in service.ports.iter().filter(|p| p.protocol != Protocol::Udp) {

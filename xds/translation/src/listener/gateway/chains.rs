@@ -35,13 +35,15 @@ fn options<'s>(side: &Side<'_>, protocol: Protocol, port: u32, route: &str) -> H
 /// What ProxyConfig `gatewayTopology` says of the proxies in front. Source: Istio `buildGatewayConnectionManager`.
 fn base(side: &Side<'_>) -> HttpConnectionManager {
     let topology = side.cx.proxy_config().and_then(|c| c.gateway_topology.as_ref());
-    let chosen = topology.map_or(mesh::ForwardClientCertDetails::Undefined, |t| t.forward_client_cert_details());
+    let chosen =
+        topology.map_or(mesh::ForwardClientCertDetails::Undefined, |t| t.forward_client_cert_details());
     let details = match chosen {
         mesh::ForwardClientCertDetails::Undefined => ForwardClientCertDetails::SanitizeSet,
         chosen => forward_client_cert(chosen),
     };
     // Only where the header is written does it matter what goes into it.
-    let writes = matches!(details, ForwardClientCertDetails::AppendForward | ForwardClientCertDetails::SanitizeSet);
+    let writes =
+        matches!(details, ForwardClientCertDetails::AppendForward | ForwardClientCertDetails::SanitizeSet);
     HttpConnectionManager {
         xff_num_trusted_hops: topology.map_or(0, |t| t.num_trusted_proxies),
         forward_client_cert_details: details as i32,

@@ -8,9 +8,9 @@ mod tcp;
 
 use super::{Side, connection_settings, filters};
 use crate::gateway::{MergedGateway, ServerPort};
+use crate::listener::chain::{Chain, Content};
 use crate::proxy_headers::ListenerClass;
 use crate::{Cx, address, wire};
-use crate::listener::chain::{Chain, Content};
 use meltemi_api::envoy::config::core::v3::TrafficDirection;
 use meltemi_api::envoy::config::listener::v3::{
     AdditionalAddress, FilterChain, Listener,
@@ -53,7 +53,12 @@ pub fn listeners(cx: &Cx<'_>) -> Vec<Listener> {
     drafts.into_iter().filter(|(_, d)| !d.chains.is_empty()).map(|(name, d)| build(&side, name, d)).collect()
 }
 
-fn chains_of(side: &Side<'_>, merged: &MergedGateway, port: &ServerPort, sni_hosts: &mut SniHosts) -> Vec<Chain<'static>> {
+fn chains_of(
+    side: &Side<'_>,
+    merged: &MergedGateway,
+    port: &ServerPort,
+    sni_hosts: &mut SniHosts,
+) -> Vec<Chain<'static>> {
     let Some(on_port) = merged.servers.get(port) else { return Vec::new() };
     if meltemi_world::Protocol::parse(&port.protocol).is_http() {
         return vec![chains::plain_http(side, port, &on_port.route_name)];

@@ -18,9 +18,16 @@ use meltemi_world::{Port, host, service::TargetPort};
 const PARENTS: &str = "internal.istio.io/parents";
 
 /// The chains of a server that does not serve HTTP.
-pub(super) fn chains(side: &Side<'_>, port: &ServerPort, server: &GatewayServer, taken: &mut SniHosts) -> Vec<Chain<'static>> {
+pub(super) fn chains(
+    side: &Side<'_>,
+    port: &ServerPort,
+    server: &GatewayServer,
+    taken: &mut SniHosts,
+) -> Vec<Chain<'static>> {
     match &server.server.tls {
-        Some(tls) if tls.mode() == TlSmode::AutoPassthrough => auto_passthrough::chains(side, &server.sni_hosts),
+        Some(tls) if tls.mode() == TlSmode::AutoPassthrough => {
+            auto_passthrough::chains(side, &server.sni_hosts)
+        }
         Some(_) if server.is_passthrough() => passed_through(side, port, server, taken),
         tls => {
             let Some(filters) = to_tcp_routes(side, server) else { return Vec::new() };
@@ -36,7 +43,9 @@ fn to_tcp_routes(side: &Side<'_>, server: &GatewayServer) -> Option<Vec<Filter>>
     let with_peer = server.tls_mode() == Some(TlSmode::IstioMutual);
     let port = service_port(server);
     for vs in routes_of(side, server) {
-        let fits = |matches: &[L4MatchAttributes]| matches.is_empty() || matches.iter().any(|m| l4(m, server, &gateway));
+        let fits = |matches: &[L4MatchAttributes]| {
+            matches.is_empty() || matches.iter().any(|m| l4(m, server, &gateway))
+        };
         let tcp = vs.spec.tcp.iter().find(|t| !t.route.is_empty() && fits(&t.r#match));
         if let Some(tcp) = tcp {
             return Some(forward::to_destinations(side, &tcp.route, &port, &vs.meta, with_peer));
@@ -53,7 +62,12 @@ fn to_tcp_routes(side: &Side<'_>, server: &GatewayServer) -> Option<Vec<Filter>>
 }
 
 /// A chain for each TLS rule that fits the server, matched by its SNI hosts.
-fn passed_through(side: &Side<'_>, port: &ServerPort, server: &GatewayServer, taken: &mut SniHosts) -> Vec<Chain<'static>> {
+fn passed_through(
+    side: &Side<'_>,
+    port: &ServerPort,
+    server: &GatewayServer,
+    taken: &mut SniHosts,
+) -> Vec<Chain<'static>> {
     let gateway = server.gateway_name();
     let target = service_port(server);
     let taken = taken.entry(port.number).or_default();
@@ -74,7 +88,10 @@ fn passed_through(side: &Side<'_>, port: &ServerPort, server: &GatewayServer, ta
 }
 
 /// The VirtualServices bound to the server's Gateway that have a host of the server.
-fn routes_of<'a>(side: &'a Side<'_>, server: &'a GatewayServer) -> impl Iterator<Item = SharedVirtualService> + 'a {
+fn routes_of<'a>(
+    side: &'a Side<'_>,
+    server: &'a GatewayServer,
+) -> impl Iterator<Item = SharedVirtualService> + 'a {
     let bound = side.cx.index.virtual_services.visible(&side.cx.proxy.namespace, &server.gateway_name());
     bound.into_iter().filter(|vs| {
         vs.spec.hosts.iter().any(|h| server.server.hosts.iter().any(|of_server| offers(of_server, vs, h)))
