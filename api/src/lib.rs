@@ -7,7 +7,8 @@
 //!
 //! Written by hand:
 //! - [`wkt`], the well-known types that generated code refers to, and conversions of them;
-//! - [`reflect`] and [`json`], messages of any type by descriptor: patches and dumps;
+//! - [`reflect`], [`json`] and [`merge`], messages of any type by descriptor: patches and dumps;
+//! - [`go_json`], what Go reads in JSON beyond the standard;
 //! - [`object`], reading one resource with the place of what is wrong in it;
 //! - [`k8s`], slim views of Kubernetes objects.
 //!
@@ -17,8 +18,10 @@
 
 pub mod envoy_types;
 pub mod istio_types;
+pub mod go_json;
 pub mod json;
 pub mod k8s;
+pub mod merge;
 pub mod object;
 pub mod reflect;
 pub mod wkt;

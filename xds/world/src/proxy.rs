@@ -173,6 +173,8 @@ struct Identity {
     id: Str,
     ips: Vec<Str>,
     name: Str,
+    /// The metadata's texts, as announced.
+    texts: Arc<BTreeMap<String, String>>,
     asked: Asked,
 }
 
@@ -188,7 +190,7 @@ impl Clone for Asked {
 
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
-        (&self.id, &self.ips, &self.name) == (&other.id, &other.ips, &other.name)
+        (&self.id, &self.ips, &self.name, &self.texts) == (&other.id, &other.ips, &other.name, &other.texts)
     }
 }
 
@@ -316,6 +318,7 @@ impl Proxy {
                 id: node.id.as_str().into(),
                 ips,
                 name: name.into(),
+                texts: Arc::new(texts(node)),
                 asked: Asked::default(),
             },
             service_cluster: node.cluster.as_str().into(),
@@ -352,6 +355,11 @@ impl Proxy {
     /// `POD.NAMESPACE`, from the node id.
     pub fn name(&self) -> &Str {
         &self.asked().name
+    }
+
+    /// A field of the node's metadata, as announced, if it is a text. Unlike [`Self::metadata`] this knows all fields.
+    pub fn metadata_text(&self, key: &str) -> Option<&str> {
+        self.asked().texts.get(key).map(String::as_str)
     }
 
     /// Its addresses; the first is the primary one. Never empty.
@@ -441,6 +449,16 @@ fn metadata(node: &Node) -> Result<Metadata, NodeError> {
         field: e.field,
         message: e.message,
     })
+}
+
+fn texts(node: &Node) -> BTreeMap<String, String> {
+    let Some(metadata) = &node.metadata else { return BTreeMap::new() };
+    let Value::Object(fields) = meltemi_api::wkt::struct_to_json(metadata) else { return BTreeMap::new() };
+    let text = |(key, value)| match value {
+        Value::String(text) => Some((key, text)),
+        _ => None,
+    };
+    fields.into_iter().filter_map(text).collect()
 }
 
 fn string_list<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
