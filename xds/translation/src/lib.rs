@@ -2,8 +2,8 @@
 //!
 //! [`Index`] arranges the snapshot's configuration for the questions asked here; [`Scope`] is what the proxies of
 //! one namespace (or one Sidecar resource) see; [`Cx`] puts both beside one proxy. The rooms: [`cluster`] (CDS),
-//! [`endpoint`] (EDS), [`gateway`] (merged Gateways), [`listener`] (LDS), [`route`] (RDS), [`security`] (authentication and authorization
-//! filters), [`telemetry`] (access logs, tracing, metrics).
+//! [`endpoint`] (EDS), [`gateway`] (merged Gateways), [`listener`] (LDS), [`patch`] (EnvoyFilters), [`route`] (RDS),
+//! [`security`] (authentication and authorization filters), [`telemetry`] (access logs, tracing, metrics).
 //!
 //! **Invariant:** no IO, no clock, no randomness, no global state. Equal input gives equal bytes.
 
@@ -20,6 +20,7 @@ pub mod index;
 pub mod listener;
 pub mod metadata_exchange;
 pub mod names;
+pub mod patch;
 pub mod policy;
 pub mod proxy_headers;
 pub mod route;

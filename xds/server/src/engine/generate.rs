@@ -3,7 +3,7 @@
 use super::ResourceType;
 use bytes::Bytes;
 use meltemi_distribution::Resource;
-use meltemi_translation::{Cx, cluster, endpoint, extension, listener, route};
+use meltemi_translation::{Cx, cluster, endpoint, extension, listener, patch, route};
 use prost::Message;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -32,7 +32,9 @@ pub(crate) fn named(cx: &Cx<'_>, kind: ResourceType, name: &str) -> Option<Resou
     match kind {
         ResourceType::Endpoints => endpoint::load_assignment(cx, name).map(|m| encode(name, &m)),
         ResourceType::Routes => route::route(cx, name).map(|m| encode(name, &m)),
-        ResourceType::Extensions => extension::config(cx, name, false).map(|m| encode(name, &m)),
+        ResourceType::Extensions => patch::extension_config(cx, name)
+            .or_else(|| extension::config(cx, name, false))
+            .map(|m| encode(name, &m)),
         _ => None,
     }
 }

@@ -74,6 +74,25 @@ fn of_services(cx: &Cx<'_>, taken: &BTreeSet<u32>) -> Vec<Cluster> {
     by_port.into_iter().map(cluster).collect()
 }
 
+/// The hosts that the cluster of a port stands for: all services with that port behind them, or the one that an ingress
+/// listener is for.
+pub(super) fn hosts(cx: &Cx<'_>, number: u32) -> Vec<String> {
+    let targets = cx.targets.iter().filter(|t| t.target_port == number);
+    let mut hosts: Vec<String> = targets.map(|t| t.service.hostname.to_string()).collect();
+    if cx.scope.ingress().iter().any(|i| i.port.as_ref().is_some_and(|p| p.number == number)) {
+        hosts.truncate(1);
+        if hosts.is_empty() {
+            hosts.extend(name_of_sidecar(cx));
+        }
+    }
+    hosts
+}
+
+/// What stands for the host of a port that no service names.
+fn name_of_sidecar(cx: &Cx<'_>) -> Option<String> {
+    cx.scope.sidecar.as_ref().map(|s| format!("{}.{}", s.meta.name, cx.scope.namespace))
+}
+
 /// The cluster of an ingress listener; `None` if its endpoint cannot be read.
 fn of_ingress(cx: &Cx<'_>, listener: &IstioIngressListener) -> Option<Cluster> {
     let port = listener.port.as_ref()?;
@@ -81,8 +100,7 @@ fn of_ingress(cx: &Cx<'_>, listener: &IstioIngressListener) -> Option<Cluster> {
     let (address, endpoint_port) = default_endpoint(cx, &listener.default_endpoint)?;
     let service = cx.targets.iter().find(|t| t.target_port == number).map(|t| &t.service);
     // A port that no service names is known by its Sidecar.
-    let sidecar = cx.scope.sidecar.as_ref().map(|s| format!("{}.{}", s.meta.name, cx.scope.namespace));
-    let host = service.map_or_else(|| sidecar.unwrap_or_default(), |s| s.hostname.to_string());
+    let host = service.map_or_else(|| name_of_sidecar(cx).unwrap_or_default(), |s| s.hostname.to_string());
     let protocol = Protocol::parse(&port.protocol);
     let port =
         Port { name: port.name.as_str().into(), port: number, protocol, target: TargetPort::Number(number) };

@@ -22,6 +22,7 @@ mod sni_dnat;
 mod tls;
 
 use crate::Cx;
+use crate::patch::{PatchContext, Patches};
 use meltemi_api::envoy::config::cluster::v3::Cluster;
 use meltemi_world::Service;
 use meltemi_world::proxy::ProxyType;
@@ -53,9 +54,17 @@ fn of_sidecar(cx: &Cx<'_>) -> Vec<Cluster> {
     if dynamic_dns::is_allow_any(cx) {
         out.push(dynamic_dns::allow_any(cx));
     }
-    out.extend(inbound::inbound_clusters(cx));
-    out.push(fixed::inbound_passthrough(cx));
+    patch(cx, PatchContext::SidecarOutbound, &mut out);
+    let mut of_inbound = inbound::inbound_clusters(cx);
+    of_inbound.push(fixed::inbound_passthrough(cx));
+    patch(cx, PatchContext::SidecarInbound, &mut of_inbound);
+    out.extend(of_inbound);
     out
+}
+
+/// EnvoyFilters may name an inbound cluster by the services behind its port.
+fn patch(cx: &Cx<'_>, context: PatchContext, clusters: &mut Vec<Cluster>) {
+    Patches::of(cx, context).clusters(clusters, &|port| inbound::hosts(cx, port));
 }
 
 fn of_gateway(cx: &Cx<'_>) -> Vec<Cluster> {
@@ -64,6 +73,7 @@ fn of_gateway(cx: &Cx<'_>) -> Vec<Cluster> {
     if cx.gateway.is_some_and(|g| g.auto_passthrough.is_some()) {
         out.extend(sni_dnat::clusters(cx));
     }
+    patch(cx, PatchContext::Gateway, &mut out);
     out
 }
 

@@ -7,6 +7,7 @@ pub mod authn;
 pub mod authz;
 pub mod cluster_local;
 pub mod destination_rules;
+pub mod envoy_filters;
 pub mod extensions;
 pub mod gateways;
 pub mod networks;
@@ -20,6 +21,7 @@ use authn::PeerAuthentications;
 use authz::AuthorizationPolicies;
 use cluster_local::ClusterLocal;
 use destination_rules::DestinationRules;
+use envoy_filters::EnvoyFilters;
 use extensions::Extensions;
 use gateways::Gateways;
 use meltemi_world::{ChangeSet, Kind, Snapshot};
@@ -56,6 +58,8 @@ pub struct Index {
     pub sidecars: Arc<Sidecars>,
     /// Gateways in order of age.
     pub gateways: Arc<Gateways>,
+    /// EnvoyFilters by namespace, their patches read.
+    pub envoy_filters: Arc<EnvoyFilters>,
     /// Telemetry resources by namespace.
     pub telemetries: Arc<Telemetries>,
 }
@@ -75,6 +79,7 @@ impl Index {
             cluster_local: Arc::new(ClusterLocal::build(snapshot)),
             sidecars: Arc::new(Sidecars::build(snapshot)),
             gateways: Arc::new(Gateways::build(snapshot)),
+            envoy_filters: Arc::new(EnvoyFilters::build(snapshot)),
             telemetries: Arc::new(Telemetries::build(snapshot)),
         }
     }
@@ -113,6 +118,9 @@ impl Index {
         }
         if changes.has(Kind::Gateway) {
             next.gateways = Arc::new(Gateways::build(snapshot));
+        }
+        if changes.has(Kind::EnvoyFilter) {
+            next.envoy_filters = Arc::new(self.envoy_filters.next(snapshot));
         }
         if changes.has(Kind::Telemetry) {
             next.telemetries = Arc::new(Telemetries::build(snapshot));

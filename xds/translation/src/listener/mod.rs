@@ -19,6 +19,7 @@ pub mod tls;
 pub use side::Side;
 
 use crate::Cx;
+use crate::patch::{PatchContext, Patches};
 use crate::proxy_headers::ListenerClass;
 use meltemi_api::envoy::config::listener::v3::Listener;
 use meltemi_world::proxy::ProxyType;
@@ -27,7 +28,11 @@ use meltemi_world::proxy::ProxyType;
 pub fn listeners(cx: &Cx<'_>) -> Vec<Listener> {
     match cx.proxy.kind {
         ProxyType::Sidecar => of_sidecar(cx),
-        ProxyType::Router => gateway::listeners(cx),
+        ProxyType::Router => {
+            let mut out = gateway::listeners(cx);
+            Patches::of(cx, PatchContext::Gateway).listeners(&mut out);
+            out
+        }
         // Ambient proxies are configured by other means.
         ProxyType::Waypoint | ProxyType::Ztunnel => Vec::new(),
     }
@@ -42,6 +47,9 @@ fn of_sidecar(cx: &Cx<'_>) -> Vec<Listener> {
     let mut out = outbound::listeners(&side);
     out.extend(http_proxy::listener(&side));
     out.extend(catch_all::listener(&side));
-    out.extend(inbound::listeners(cx));
+    Patches::of(cx, PatchContext::SidecarOutbound).listeners(&mut out);
+    let mut of_inbound = inbound::listeners(cx);
+    Patches::of(cx, PatchContext::SidecarInbound).listeners(&mut of_inbound);
+    out.extend(of_inbound);
     out
 }

@@ -2,6 +2,7 @@
 
 use super::{MAX_DIRECT_RESPONSE, default, hash};
 use crate::Cx;
+use crate::patch::{self, PatchContext};
 use meltemi_api::envoy::config::route::v3 as envoy;
 use meltemi_world::proxy::ProxyType;
 use meltemi_world::{Protocol, Resolution, Service};
@@ -33,7 +34,7 @@ pub fn inbound(cx: &Cx<'_>, to: &Inbound<'_>) -> envoy::RouteConfiguration {
     } else {
         default::inbound(to.cluster.to_owned(), operation, to.protocol)
     };
-    envoy::RouteConfiguration {
+    let mut configuration = envoy::RouteConfiguration {
         name: to.cluster.to_owned(),
         virtual_hosts: vec![envoy::VirtualHost {
             name: format!("inbound|http|{}", to.port),
@@ -44,7 +45,9 @@ pub fn inbound(cx: &Cx<'_>, to: &Inbound<'_>) -> envoy::RouteConfiguration {
         max_direct_response_body_size_bytes: waypoint.then_some(MAX_DIRECT_RESPONSE),
         validate_clusters: Some(false),
         ..Default::default()
-    }
+    };
+    patch::route_configuration(cx, PatchContext::SidecarInbound, &mut configuration);
+    configuration
 }
 
 /// A waypoint stands between client and service, so its inbound route is much like a sidecar's outbound one.

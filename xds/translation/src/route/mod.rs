@@ -17,6 +17,7 @@ mod session;
 mod sidecar;
 
 use crate::Cx;
+use crate::patch::{self, PatchContext};
 use meltemi_api::envoy::config::route::v3::{RouteAction, RouteConfiguration};
 use meltemi_api::wkt;
 
@@ -29,7 +30,12 @@ const MAX_DIRECT_RESPONSE: u32 = 1024 * 1024;
 
 /// The RouteConfiguration of a name; one without virtual hosts where nothing is known under the name.
 pub fn route(cx: &Cx<'_>, name: &str) -> Option<RouteConfiguration> {
-    if cx.proxy.is_router() { gateway_route(cx, name) } else { sidecar_route(cx, name) }
+    if !cx.proxy.is_router() {
+        return sidecar_route(cx, name);
+    }
+    let mut route = gateway_route(cx, name)?;
+    patch::route_configuration(cx, PatchContext::Gateway, &mut route);
+    Some(route)
 }
 
 /// What is served for a name that means nothing (any more): Envoy must not wait for it.

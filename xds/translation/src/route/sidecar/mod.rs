@@ -9,6 +9,7 @@ mod virtual_hosts;
 
 use super::{MAX_DIRECT_RESPONSE, empty};
 use crate::Cx;
+use crate::patch::{self, PatchContext};
 use crate::proxy_headers::{ListenerClass, ProxyHeaders};
 use meltemi_api::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 
@@ -48,7 +49,9 @@ pub fn sidecar_route(cx: &Cx<'_>, name: &str) -> Option<RouteConfiguration> {
     if asked.sniffed.is_none() {
         hosts.push(catch_all::virtual_host(cx, &headers));
     }
-    Some(configuration(name, hosts))
+    let mut route = configuration(name, hosts);
+    patch::route_configuration(cx, PatchContext::SidecarOutbound, &mut route);
+    Some(route)
 }
 
 /// The routes for names that nobody knows, for the listener of all redirected traffic.

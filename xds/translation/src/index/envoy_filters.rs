@@ -1,0 +1,130 @@
+//! EnvoyFilters by namespace, their patches read.
+//!
+//! Source: Istio `pilot/pkg/model/envoyfilter.go`, `PushContext.EnvoyFilters`.
+
+mod read;
+
+use crate::Cx;
+use crate::policy::{Policy, Workload};
+use bytes::Bytes;
+use meltemi_api::istio::networking::v1alpha3 as networking;
+use meltemi_api::istio::networking::v1alpha3::envoy_filter::{
+    ApplyTo, EnvoyConfigObjectMatch, patch::Operation,
+};
+use meltemi_api::istio::r#type::v1beta1::{PolicyTargetReference, WorkloadSelector};
+use meltemi_world::{Config, NsName, Proxy, Snapshot, Str};
+use regex::Regex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One patch of an EnvoyFilter.
+#[derive(Clone, Debug)]
+pub struct Patch {
+    /// The EnvoyFilter that it belongs to.
+    pub filter: NsName,
+    /// What it changes.
+    pub apply_to: ApplyTo,
+    /// How.
+    pub operation: Operation,
+    /// Where.
+    pub matches: EnvoyConfigObjectMatch,
+    /// The message to put there, as [`meltemi_api::merge::overlay`]; empty where there is none.
+    pub value: Bytes,
+    version: Version,
+}
+
+/// Which versions of proxies a patch is for.
+#[derive(Clone, Debug)]
+enum Version {
+    Any,
+    Matching(Regex),
+    None,
+}
+
+/// An EnvoyFilter, its patches read.
+#[derive(Debug)]
+struct Prepared {
+    read: Arc<Config<networking::EnvoyFilter>>,
+    target: Config<Target>,
+    patches: Vec<Patch>,
+}
+
+/// Whom an EnvoyFilter is for.
+#[derive(Clone, Debug)]
+struct Target {
+    selector: Option<WorkloadSelector>,
+    references: Vec<PolicyTargetReference>,
+}
+
+impl Policy for Target {
+    fn selector(&self) -> Option<&WorkloadSelector> {
+        self.selector.as_ref()
+    }
+    fn target_refs(&self) -> &[PolicyTargetReference] {
+        &self.references
+    }
+    fn target_ref(&self) -> Option<&PolicyTargetReference> {
+        None
+    }
+}
+
+/// All EnvoyFilters by namespace, then by name.
+#[derive(Clone, Debug, Default)]
+pub struct EnvoyFilters {
+    by_namespace: BTreeMap<Str, BTreeMap<Str, Arc<Prepared>>>,
+}
+
+impl EnvoyFilters {
+    /// Reads the snapshot's EnvoyFilters.
+    pub fn build(snapshot: &Snapshot) -> Self {
+        Self::default().next(snapshot)
+    }
+
+    /// The same for the next snapshot: what did not change is not read again.
+    pub fn next(&self, snapshot: &Snapshot) -> Self {
+        let mut out = Self::default();
+        for filter in snapshot.envoy_filters.values() {
+            let meta = &filter.meta;
+            let known = self.by_namespace.get(&meta.namespace).and_then(|n| n.get(&meta.name));
+            let prepared = match known {
+                Some(known) if Arc::ptr_eq(&known.read, filter) => known.clone(),
+                _ => Arc::new(read::prepare(filter)),
+            };
+            out.by_namespace.entry(meta.namespace.clone()).or_default().insert(meta.name.clone(), prepared);
+        }
+        out
+    }
+
+    /// The patches for a proxy in the order in which they apply: by priority, those of the root namespace first, then
+    /// the oldest.
+    pub fn of(&self, cx: &Cx<'_>) -> Vec<&Patch> {
+        if self.by_namespace.is_empty() {
+            return Vec::new();
+        }
+        let workload = Workload::of(cx);
+        let own = (workload.namespace != workload.root).then_some(workload.namespace);
+        let namespaces = std::iter::once(workload.root).chain(own).filter_map(|n| self.by_namespace.get(n));
+        let mut filters: Vec<&Prepared> = namespaces.flat_map(BTreeMap::values).map(|p| &**p).collect();
+        filters.retain(|f| workload.is_target_of(&f.target));
+        filters.sort_by_cached_key(|f| {
+            let meta = &f.target.meta;
+            let name = format!("{}.{}", meta.name, meta.namespace);
+            (f.read.spec.priority, *meta.namespace != *workload.root, meta.creation, name)
+        });
+        filters.into_iter().flat_map(|f| &f.patches).filter(|p| p.is_for(cx.proxy)).collect()
+    }
+}
+
+impl Patch {
+    /// Whether the proxy's version and metadata are those that the patch asks for.
+    fn is_for(&self, proxy: &Proxy) -> bool {
+        let version = &proxy.metadata.istio_version;
+        let of_version = match &self.version {
+            Version::Any => true,
+            Version::Matching(regex) => !version.is_empty() && regex.is_match(version),
+            Version::None => false,
+        };
+        let mut metadata = self.matches.proxy.iter().flat_map(|p| &p.metadata);
+        of_version && metadata.all(|(key, value)| proxy.metadata_text(key) == Some(value))
+    }
+}
