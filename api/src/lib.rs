@@ -17,8 +17,8 @@
 #![forbid(unsafe_code)]
 
 pub mod envoy_types;
-pub mod istio_types;
 pub mod go_json;
+pub mod istio_types;
 pub mod json;
 pub mod k8s;
 pub mod merge;

@@ -80,7 +80,12 @@ fn write_message(message: &DynamicMessage, out: &mut Vec<u8>) {
     }
 }
 
-pub(crate) fn write_field(message: &DynamicMessage, field: &FieldDescriptor, value: &Value, out: &mut Vec<u8>) {
+pub(crate) fn write_field(
+    message: &DynamicMessage,
+    field: &FieldDescriptor,
+    value: &Value,
+    out: &mut Vec<u8>,
+) {
     match value {
         Value::Map(entries) => {
             let mut entries: Vec<(&MapKey, &Value)> = entries.iter().collect();
