@@ -4,9 +4,10 @@
 use meltemi_api::envoy::config::cluster::v3::Cluster;
 use meltemi_api::envoy::config::core::v3::{Extension, Locality, Node};
 use meltemi_api::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use meltemi_api::envoy::config::listener::v3::Listener;
 use meltemi_api::envoy::config::route::v3::RouteConfiguration;
 use meltemi_api::wkt::json_to_struct;
-use meltemi_translation::{Cx, Index, Scope, cluster, endpoint, gateway, route};
+use meltemi_translation::{Cx, Index, Scope, cluster, endpoint, gateway, listener, route};
 use meltemi_world::snapshot::Settings;
 use meltemi_world::{Change, Config, Meta, Object, Proxy, Snapshot, World, mesh};
 use serde::de::DeserializeOwned;
@@ -50,6 +51,7 @@ impl Mesh {
             "Gateway" => Object::Gateway(config(name, spec)),
             "Sidecar" => Object::Sidecar(config(name, spec)),
             "VirtualService" => Object::VirtualService(config(name, spec)),
+            "Telemetry" => Object::Telemetry(config(name, spec)),
             other => panic!("kind {other:?} is not read here"),
         }));
         self
@@ -85,6 +87,11 @@ impl Mesh {
                 .find(|c| c.name == name)
                 .unwrap_or_else(|| panic!("no cluster {name} in {names:?}"))
         })
+    }
+
+    /// The listeners of a node.
+    pub fn listeners(self, node: &Node) -> Vec<Listener> {
+        self.ask(node, listener::listeners)
     }
 
     /// The RouteConfiguration of a node.
