@@ -3,7 +3,7 @@
 //! Source: Istio `filterChainOpts` (`listener.go`).
 
 use super::http::{self, HttpOptions};
-use super::{Side, tls};
+use super::{Side, network, tls};
 use crate::wire;
 use ipnet::IpNet;
 use meltemi_api::envoy::config::core::v3::Metadata;
@@ -133,7 +133,9 @@ impl<'s> Chain<'s> {
             Content::Network(filters) => filters.clone(),
             Content::Http(options) => {
                 let options = HttpOptions { stat_prefix: stat_prefix.to_owned(), ..(**options).clone() };
-                vec![http::filter(side, options)]
+                let mut filters = network::extensions(side, options.port);
+                filters.push(http::filter(side, options));
+                filters
             }
         };
         FilterChain {
