@@ -2,11 +2,13 @@
 //!
 //! Source: Istio `pilot/pkg/security/model`, `pkg/model/authentication.go`, `pilot/pkg/model/credentials`.
 
+use crate::{Cx, extension_provider};
 use meltemi_api::envoy::config::core::v3::{
     AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, GrpcService,
     api_config_source::ApiType, config_source::ConfigSourceSpecifier, grpc_service,
 };
 use meltemi_api::envoy::extensions::transport_sockets::tls::v3::SdsSecretConfig;
+use meltemi_api::istio::mesh::v1alpha1::mesh_config::extension_provider::Provider;
 use meltemi_api::wkt;
 
 /// The workload's own certificate.
@@ -71,6 +73,23 @@ pub fn credential(name: &str, socket: bool) -> Option<SdsSecretConfig> {
         None if name == BUILTIN => Some(agent(DEFAULT)),
         None if name.strip_suffix(CA_SUFFIX) == Some(BUILTIN) => Some(agent(ROOT)),
         None => Some(from_control_plane(name)),
+    }
+}
+
+/// The `credentialName` of a server, or its root. One of `sds://` comes from the SDS server beside the proxy if it has
+/// one, else from the SDS server that MeshConfig defines (the first of its `extensionProviders` that is one).
+pub fn server_credential(cx: &Cx<'_>, name: &str) -> Option<SdsSecretConfig> {
+    let socket = cx.proxy.metadata.credential == "true";
+    let mut providers = cx.mesh().extension_providers.iter().filter_map(|p| match &p.provider {
+        Some(Provider::Sds(provider)) => Some(provider),
+        _ => None,
+    });
+    match (name.strip_prefix(EXTERNAL), providers.next()) {
+        (Some(secret), Some(provider)) if !socket => {
+            let server = extension_provider::lookup(cx, &provider.service, provider.port)?;
+            Some(external(secret, &server.cluster, &server.hostname))
+        }
+        _ => credential(name, socket),
     }
 }
 

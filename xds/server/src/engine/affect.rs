@@ -5,6 +5,7 @@
 
 use super::ResourceType;
 use meltemi_translation::{Scope, extension_provider};
+use meltemi_world::features::JwksFetch;
 use meltemi_world::{ChangeSet, Kind, NsName, Proxy, ServiceKey, Snapshot};
 use std::collections::BTreeSet;
 
@@ -81,6 +82,12 @@ impl Dependencies<'_> {
         self.proxy.is_sidecar() && endpoints.any(|k| headless(self.before, k) || headless(self.after, k))
     }
 
+    /// Whether services changed where Envoy may fetch the keys of JWT issuers from: any service may be such a server.
+    fn key_servers_changed(&self, changes: &ChangeSet) -> bool {
+        let fetched = self.snapshot.settings.features.jwks_fetch != JwksFetch::ControlPlane;
+        fetched && !changes.services.is_empty() && !self.snapshot.request_authentications.is_empty()
+    }
+
     /// Whether a service changed that an extension provider of the mesh names: it need not be one that the proxy sees.
     fn providers_changed(&self, changes: &ChangeSet) -> bool {
         if changes.services.is_empty() || self.snapshot.mesh.extension_providers.is_empty() {
@@ -125,6 +132,7 @@ pub(crate) fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: Resource
         ResourceType::Listeners => {
             services
                 || deps.own_listeners_changed(changes)
+                || deps.key_servers_changed(changes)
                 || deps.providers_changed(changes)
                 || scope
                 || filters

@@ -13,6 +13,7 @@ mod http_proxy;
 mod inbound;
 pub mod network;
 mod outbound;
+mod reserved;
 pub mod side;
 pub mod tls;
 

@@ -2,13 +2,14 @@
 //!
 //! Source: Istio `buildCompleteNetworkFilters`, `buildNetworkFiltersStack` (`networkfilter.go`).
 
+use super::chain::{Chain, Content};
 use super::http::is_dynamic_wildcard;
 use super::{Side, filters};
 use crate::cluster::dynamic_dns;
 use crate::extension::Phase;
 use crate::proxy_headers::ListenerClass;
 use crate::{metadata_exchange, security};
-use meltemi_api::envoy::config::listener::v3::Filter;
+use meltemi_api::envoy::config::listener::v3::{Filter, FilterChain};
 use meltemi_api::envoy::extensions::filters::network::{
     mongo_proxy::v3::MongoProxy,
     mysql_proxy::v3::MySqlProxy,
@@ -103,6 +104,14 @@ pub fn complete_by_sni(side: &Side<'_>, port: u32, service: &Service, terminal: 
 pub fn extensions(side: &Side<'_>, port: u32) -> Vec<Filter> {
     let phases = [Phase::Authn, Phase::Authz, Phase::Stats, Phase::Unspecified];
     phases.into_iter().flat_map(|phase| side.extensions.network(phase, port)).collect()
+}
+
+/// Puts a listener's network extensions before the HTTP connection manager of its first chain that has one, which is
+/// all that istiod does.
+pub fn extend_first_http(built: &mut FilterChain, chain: &Chain<'_>, extensions: &mut Vec<Filter>) {
+    if matches!(chain.content, Content::Http(_)) {
+        built.filters.splice(0..0, extensions.drain(..));
+    }
 }
 
 fn before_terminal(side: &Side<'_>, port: u32, exchange: bool, security: &security::Filters) -> Vec<Filter> {

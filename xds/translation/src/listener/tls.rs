@@ -119,12 +119,11 @@ fn files(cx: &Cx<'_>, common: &mut CommonTlsContext, settings: &ServerTlsSetting
 
 /// Certificates by `credentialName`, served by the control plane.
 fn credentials(cx: &Cx<'_>, common: &mut CommonTlsContext, settings: &ServerTlsSettings) {
-    let socket = cx.proxy.metadata.credential == "true";
     let single = std::slice::from_ref(&settings.credential_name);
     let names =
         if settings.credential_names.is_empty() { single } else { settings.credential_names.as_slice() };
     common.tls_certificate_sds_secret_configs =
-        names.iter().filter_map(|n| sds::credential(n, socket)).collect();
+        names.iter().filter_map(|n| sds::server_credential(cx, n)).collect();
     let sans = exact_sans(&settings.subject_alt_names);
     if matches!(settings.mode(), TlSmode::Mutual | TlSmode::OptionalMutual) {
         let ca = if settings.ca_cert_credential_name.is_empty() {
@@ -139,7 +138,8 @@ fn credentials(cx: &Cx<'_>, common: &mut CommonTlsContext, settings: &ServerTlsS
             trust_chain_verification: trust(settings),
             ..Default::default()
         };
-        common.validation_context_type = sds::credential(&ca, socket).map(|secret| combined(context, secret));
+        common.validation_context_type =
+            sds::server_credential(cx, &ca).map(|secret| combined(context, secret));
     } else if !sans.is_empty() {
         let context = CertificateValidationContext { match_subject_alt_names: sans, ..Default::default() };
         common.validation_context_type = Some(ValidationContextType::ValidationContext(context));

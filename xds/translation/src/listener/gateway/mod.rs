@@ -6,7 +6,7 @@ mod auto_passthrough;
 mod chains;
 mod tcp;
 
-use super::{Side, connection_settings, filters};
+use super::{Side, connection_settings, filters, network};
 use crate::gateway::{MergedGateway, ServerPort};
 use crate::listener::chain::{Chain, Content};
 use crate::proxy_headers::ListenerClass;
@@ -105,12 +105,18 @@ fn build(side: &Side<'_>, name: String, draft: Draft) -> Listener {
         address: Some(wire::tcp_address(bind, draft.port)),
         ..Default::default()
     };
+    let mut extensions = network::extensions(side, draft.port);
+    let chain = |chain: &Chain<'_>| {
+        let mut built = to_envoy(side, &name, chain);
+        network::extend_first_http(&mut built, chain, &mut extensions);
+        built
+    };
     Listener {
         address: Some(wire::endpoint_address(&draft.bind, draft.port)),
         additional_addresses: draft.extra.iter().map(beside).collect(),
         traffic_direction: TrafficDirection::Outbound as i32,
         listener_filters,
-        filter_chains: draft.chains.iter().map(|c| chain(side, &name, c)).collect(),
+        filter_chains: draft.chains.iter().map(chain).collect(),
         max_connections_to_accept_per_socket_event: side.max_accepts(),
         connection_balance_config: balance,
         per_connection_buffer_limit_bytes: connection_settings::limit(
@@ -123,7 +129,7 @@ fn build(side: &Side<'_>, name: String, draft: Draft) -> Listener {
 }
 
 /// A chain, with the prefix of statistics that its server names, else the listener's.
-fn chain(side: &Side<'_>, listener: &str, chain: &Chain<'_>) -> FilterChain {
+fn to_envoy(side: &Side<'_>, listener: &str, chain: &Chain<'_>) -> FilterChain {
     let own = match &chain.content {
         Content::Http(options) => options.stat_prefix.as_str(),
         Content::Network(_) => "",

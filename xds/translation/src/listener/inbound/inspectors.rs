@@ -81,3 +81,39 @@ fn any_of(ports: Vec<u32>) -> Option<Predicate> {
         _ => Some(Predicate { rule: Some(Rule::OrMatch(MatchSet { rules })) }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meltemi_api::envoy::config::listener::v3::FilterChainMatch;
+
+    fn chain(port: u32, transport: &str, alpn: &[&str]) -> FilterChain {
+        let matches = FilterChainMatch {
+            destination_port: (port > 0).then_some(port),
+            transport_protocol: transport.to_owned(),
+            application_protocols: alpn.iter().map(|&p| p.to_owned()).collect(),
+            ..Default::default()
+        };
+        FilterChain { filter_chain_match: Some(matches), ..Default::default() }
+    }
+
+    fn found(chains: &[FilterChain]) -> Vec<(String, Option<Predicate>)> {
+        let all = listener_filters(chains, true, false).into_iter();
+        all.map(|f| (f.name.rsplit('.').next().unwrap().to_owned(), f.filter_disabled)).collect()
+    }
+
+    #[test]
+    fn ports_that_need_no_inspector_are_left_out() {
+        let plain = chain(80, "raw_buffer", &[]);
+        let all = [chain(0, "tls", &[]), chain(0, "raw_buffer", &["http/1.1"]), plain.clone()];
+        let off = any_of(vec![80]);
+        assert_eq!(found(&all), [("tls_inspector".into(), off.clone()), ("http_inspector".into(), off)]);
+        assert_eq!(found(&[plain]), []);
+    }
+
+    #[test]
+    fn one_port_that_needs_tls_is_named_where_the_others_do_not() {
+        let only = any_of(vec![443]).map(|p| Predicate { rule: Some(Rule::NotMatch(Box::new(p))) });
+        assert_eq!(found(&[chain(0, "", &[]), chain(443, "tls", &[])]), [("tls_inspector".into(), only)]);
+    }
+}

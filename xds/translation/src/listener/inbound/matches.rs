@@ -74,3 +74,38 @@ pub(super) fn of_user_tls(protocol: Protocol) -> Option<Match> {
     // A chain for what would have to be sniffed inside of TLS does not exist.
     (!protocol.is_auto()).then(|| tls(&[], protocol.is_http()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each chain as `TRANSPORT ALPN-COUNT KIND`, with `+` where it ends TLS.
+    fn chains(protocol: Protocol, mode: MtlsMode) -> Vec<String> {
+        let text = |m: &Match| {
+            let kind = if m.http { "http" } else { "tcp" };
+            format!("{}{} {} {kind}", m.transport, if m.ends_tls { "+" } else { "" }, m.alpn.len())
+        };
+        of(protocol, mode, false).iter().map(text).collect()
+    }
+
+    #[test]
+    fn declared_ports_have_one_kind_of_chain() {
+        use MtlsMode::{Disable, Permissive, Strict};
+        assert_eq!(chains(Protocol::Grpc, Strict), ["tls+ 0 http"]);
+        assert_eq!(chains(Protocol::Http, Permissive), ["tls+ 5 http", "raw_buffer 0 http"]);
+        assert_eq!(chains(Protocol::Http, Disable), ["raw_buffer 0 http"]);
+        assert_eq!(chains(Protocol::Tls, Permissive), ["tls+ 5 tcp", "tls 0 tcp", "raw_buffer 0 tcp"]);
+    }
+
+    #[test]
+    fn undeclared_ports_sniff_plain_text_unless_mutual_tls_is_required() {
+        use MtlsMode::{Disable, Permissive, Strict};
+        assert_eq!(chains(Protocol::Auto, Strict), ["tls+ 3 http", "tls+ 0 tcp"]);
+        assert_eq!(chains(Protocol::Auto, Disable), ["raw_buffer 2 http", "raw_buffer 0 tcp"]);
+        assert_eq!(
+            chains(Protocol::Auto, Permissive),
+            ["tls+ 3 http", "raw_buffer 2 http", "tls+ 2 tcp", "raw_buffer 0 tcp", "tls 0 tcp"]
+        );
+        assert_eq!(of(Protocol::Auto, Disable, true)[0].alpn, ["http/1.0", "http/1.1", "h2c"]);
+    }
+}

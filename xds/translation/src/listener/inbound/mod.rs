@@ -38,7 +38,7 @@ pub fn listeners(cx: &Cx<'_>) -> Vec<Listener> {
     let side = Side::new(cx, ListenerClass::SidecarInbound);
     let chains = Chains::new(&side);
     let (mut bound, mut redirected) = (Vec::new(), Vec::new());
-    for port in port::ports(cx) {
+    for port in port::ports(&side) {
         let built = chains.of_port(&port);
         if port.bound {
             let name = port.name();

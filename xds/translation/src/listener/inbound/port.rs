@@ -1,17 +1,17 @@
 //! The ports of a workload that inbound chains are made for: those that services name, or those of its Sidecar.
 
 use super::wildcards;
-use crate::{Cx, names};
+use crate::listener::Side;
+use crate::listener::reserved::Place;
+use crate::stat_name::Subject;
+use crate::{Cx, names, wire};
 use meltemi_api::envoy::config::core::v3::Metadata;
 use meltemi_api::istio::networking::v1alpha3::{CaptureMode, IstioIngressListener, ServerTlsSettings};
 use meltemi_world::proxy::Interception;
+use meltemi_world::registry::ServiceTarget;
 use meltemi_world::{Meta, Protocol, Str};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-
-use crate::stat_name::Subject;
-use crate::wire;
-use meltemi_world::registry::ServiceTarget;
 
 /// One port of the workload.
 #[derive(Clone, Debug)]
@@ -62,36 +62,36 @@ impl InboundPort<'_> {
 }
 
 /// The ports of the proxy's workload, by number. Of several services on one port, the oldest decides.
-pub(super) fn ports<'a>(cx: &Cx<'a>) -> Vec<InboundPort<'a>> {
+pub(super) fn ports<'a>(side: &Side<'a>) -> Vec<InboundPort<'a>> {
+    let cx = &side.cx;
     let ingress = cx.scope.ingress();
     let mut found = BTreeMap::new();
     if ingress.is_empty() {
         // Without interception, the workload itself listens on the ports of its services.
         if cx.proxy.metadata.interception_mode != Interception::None {
-            add_services(cx, &BTreeSet::new(), &mut found);
+            add_services(side, &BTreeSet::new(), &mut found);
         }
         return found.into_values().collect();
     }
     if cx.features().sidecar_inbound_merge {
         let taken = ingress.iter().filter_map(|i| i.port.as_ref()).map(|p| p.number).collect();
-        add_services(cx, &taken, &mut found);
+        add_services(side, &taken, &mut found);
     }
     for listener in ingress {
-        if let Some(port) = of_ingress(cx, listener) {
+        if let Some(port) = of_ingress(side, listener) {
             found.entry(port.target_port).or_insert(port);
         }
     }
     found.into_values().collect()
 }
 
-fn add_services<'a>(cx: &Cx<'a>, taken: &BTreeSet<u32>, found: &mut BTreeMap<u32, InboundPort<'a>>) {
-    let binds = wildcards(cx);
-    for target in cx.targets.iter().filter(|t| !taken.contains(&t.target_port)) {
-        let bound = cx.proxy.metadata.interception_mode == Interception::None;
-        let wildcard = binds.first().map_or("", String::as_str);
-        if can_bind(cx, wildcard, target.target_port, target.port.protocol, bound)
-            && !is_virtual(cx, target.target_port)
-        {
+fn add_services<'a>(side: &Side<'a>, taken: &BTreeSet<u32>, found: &mut BTreeMap<u32, InboundPort<'a>>) {
+    let binds = wildcards(&side.cx);
+    let bound = side.cx.proxy.metadata.interception_mode == Interception::None;
+    for target in side.cx.targets.iter().filter(|t| !taken.contains(&t.target_port)) {
+        let place =
+            Place { bind: side.wildcard(), port: target.target_port, protocol: target.port.protocol, bound };
+        if place.is_free(side) && !place.is_virtual(side) {
             found.entry(target.target_port).or_insert_with(|| of_target(target, &binds, bound));
         }
     }
@@ -117,14 +117,15 @@ fn of_target<'a>(target: &ServiceTarget, binds: &[String], bound: bool) -> Inbou
 }
 
 /// `None` for a listener that cannot be bound.
-fn of_ingress<'a>(cx: &Cx<'a>, listener: &'a IstioIngressListener) -> Option<InboundPort<'a>> {
+fn of_ingress<'a>(side: &Side<'a>, listener: &'a IstioIngressListener) -> Option<InboundPort<'a>> {
+    let cx = &side.cx;
     let port = listener.port.as_ref()?;
     let bound = match listener.capture_mode() {
         CaptureMode::Default => cx.proxy.metadata.interception_mode == Interception::None,
         mode => mode == CaptureMode::None,
     };
     let mut protocol = Protocol::parse(&port.protocol);
-    if !can_bind(cx, &listener.bind, port.number, protocol, bound) {
+    if !(Place { bind: &listener.bind, port: port.number, protocol, bound }).is_free(side) {
         return None;
     }
     let tls = listener.tls.as_ref().filter(|_| cx.features().tls_on_sidecar_ingress);
@@ -170,27 +171,4 @@ fn is_global_unicast(ip: &IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
     !(link_local || ip.is_unspecified() || ip.is_loopback() || ip.is_multicast())
-}
-
-/// Whether the proxy may listen there: not where Envoy's own listeners of the bootstrap are, and not on a privileged
-/// port without privileges. Source: Istio `CanBindToPort`.
-fn can_bind(cx: &Cx<'_>, bind: &str, port: u32, protocol: Protocol, bound: bool) -> bool {
-    let node = &cx.proxy.metadata;
-    if bound && (1..1024).contains(&port) && is_unprivileged(&node.unprivileged_pod) {
-        return false;
-    }
-    // HTTP listeners without an address listen on all.
-    let everywhere =
-        if bind.is_empty() { protocol.is_http() } else { wildcards(cx).first().is_some_and(|w| w == bind) };
-    !(everywhere && (port == node.envoy_status_port || port == node.envoy_prometheus_port))
-}
-
-fn is_unprivileged(flag: &str) -> bool {
-    matches!(flag, "1" | "t" | "T" | "true" | "TRUE" | "True")
-}
-
-/// Whether redirected traffic arrives at the port.
-fn is_virtual(cx: &Cx<'_>, port: u32) -> bool {
-    let mesh = cx.mesh();
-    [mesh.proxy_listen_port, mesh.proxy_inbound_listen_port].iter().any(|p| u32::try_from(*p) == Ok(port))
 }

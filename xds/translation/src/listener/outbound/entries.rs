@@ -8,7 +8,7 @@ use super::chains;
 use super::routes::TcpRoutes;
 use crate::address;
 use crate::listener::chain::{Chain, Content};
-use crate::listener::{Side, catch_all, filters};
+use crate::listener::{Side, catch_all, filters, network};
 use crate::{stat_name, wire};
 use meltemi_api::envoy::config::core::v3::TrafficDirection;
 use meltemi_api::envoy::config::listener::v3::{
@@ -238,8 +238,10 @@ impl Entry<'_> {
         let mut listener = base(side, &self.bind, self.port);
         self.set_inspectors(side, &mut listener);
         let stat_prefix = stat_name::delimited(&format!("outbound_{}", listener.name));
+        let mut extensions = network::extensions(side, self.port);
         for chain in &self.chains {
-            let built = chain.to_envoy(side, &stat_prefix);
+            let mut built = chain.to_envoy(side, &stat_prefix);
+            network::extend_first_http(&mut built, chain, &mut extensions);
             // The chain that matches everything must be the last resort, so that a connection that begins to match
             // another one is not lost.
             if chain.is_match_all() {

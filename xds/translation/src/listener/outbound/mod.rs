@@ -7,6 +7,7 @@ mod chains;
 mod entries;
 mod routes;
 
+use super::reserved::Place;
 use super::{Side, catch_all};
 use crate::address;
 use crate::scope::Egress;
@@ -20,9 +21,6 @@ use meltemi_world::{Endpoint, Port, Protocol, Resolution, Service};
 use routes::TcpRoutes;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-/// The first port that every process may bind.
-const FIRST_UNPRIVILEGED_PORT: u32 = 1024;
 
 /// All outbound listeners but the virtual one, by address and port.
 pub(super) fn listeners(side: &Side<'_>) -> Vec<Listener> {
@@ -139,27 +137,13 @@ impl<'s> EgressListener<'_, 's> {
         Spot { service, port, bind: self.bind.clone(), cidrs: Vec::new() }
     }
 
-    /// Whether the proxy can listen on a port: one without privileges cannot on low ones, and no listener may take
-    /// what the proxy itself listens on. Source: Istio `Proxy.CanBindToPort`.
     fn can_bind(&self, port: &Port) -> bool {
-        let metadata = &self.side.cx.proxy.metadata;
-        let privileged = (1..FIRST_UNPRIVILEGED_PORT).contains(&port.port);
-        if self.bind.to_port && privileged && metadata.is_unprivileged() {
-            return false;
-        }
-        let wildcard = match self.bind.primary() {
-            "" => port.protocol.is_http(),
-            bind => bind == self.side.wildcard(),
+        let place = Place {
+            bind: self.bind.primary(),
+            port: port.port,
+            protocol: port.protocol,
+            bound: self.bind.to_port,
         };
-        let mesh = self.side.cx.mesh();
-        let reserved = [
-            metadata.envoy_status_port,
-            metadata.envoy_prometheus_port,
-            metadata.envoy_secure_metrics_port,
-            metadata.envoy_secure_merged_metrics_port,
-            mesh.proxy_listen_port.unsigned_abs(),
-            mesh.proxy_inbound_listen_port.unsigned_abs(),
-        ];
-        !wildcard || port.port == 0 || !reserved.contains(&port.port)
+        place.is_free(self.side) && !place.is_virtual(self.side)
     }
 }

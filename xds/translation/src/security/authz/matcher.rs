@@ -9,7 +9,6 @@ use meltemi_api::envoy::r#type::matcher::v3::{
     ListMatcher, MetadataMatcher, OrMatcher, PathMatcher, StringMatcher, ValueMatcher, list_matcher,
     metadata_matcher, path_matcher, string_matcher::MatchPattern, value_matcher,
 };
-use std::net::IpAddr;
 
 /// The name of the JWT filter, under which it leaves what it found in tokens.
 pub(super) const JWT_FILTER: &str = "envoy.filters.http.jwt_authn";
@@ -123,14 +122,7 @@ pub(super) fn claim_or_list(path: &[&str], values: &[String]) -> MetadataMatcher
 
 /// An address or a range of addresses.
 pub(super) fn cidr(text: &str) -> Option<CidrRange> {
-    let (ip, length) = match text.split_once('/') {
-        Some((ip, length)) => (ip, Some(length.parse::<u32>().ok()?)),
-        None => (text, None),
-    };
-    let ip: IpAddr = ip.parse().ok()?;
-    let whole = if ip.is_ipv4() { 32 } else { 128 };
-    let length = length.unwrap_or(whole);
-    (length <= whole).then(|| CidrRange { address_prefix: ip.to_string(), prefix_len: Some(length) })
+    wire::prefix(text).map(wire::cidr_range)
 }
 
 /// A text as a regular expression that matches just it (Go `regexp.QuoteMeta`).
