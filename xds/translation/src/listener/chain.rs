@@ -3,7 +3,7 @@
 //! Source: Istio `filterChainOpts` (`listener.go`).
 
 use super::http::{self, HttpOptions};
-use super::{Side, network, tls};
+use super::{Side, tls};
 use crate::wire;
 use ipnet::IpNet;
 use meltemi_api::envoy::config::core::v3::Metadata;
@@ -133,9 +133,7 @@ impl<'s> Chain<'s> {
             Content::Network(filters) => filters.clone(),
             Content::Http(options) => {
                 let options = HttpOptions { stat_prefix: stat_prefix.to_owned(), ..(**options).clone() };
-                let mut filters = network::extensions(side, options.port);
-                filters.push(http::filter(side, options));
-                filters
+                vec![http::filter(side, options)]
             }
         };
         FilterChain {
