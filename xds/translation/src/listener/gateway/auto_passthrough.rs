@@ -4,7 +4,7 @@
 
 use crate::listener::chain::Chain;
 use crate::listener::{Side, forward};
-use crate::names;
+use crate::{names, security};
 use meltemi_world::{Port, Protocol, Service, host};
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ const ISTIO_ALPN: [&str; 5] =
 pub(super) fn chains(side: &Side<'_>, hosts: &[String]) -> Vec<Chain<'static>> {
     let offered =
         |s: &&Arc<Service>| !s.mesh_external && hosts.iter().any(|h| host::subset_of(&s.hostname, h));
+    // What passes is for other servers, whose own policies count.
+    let side = &Side { security: security::Filters::default(), ..side.clone() };
     let mut out = Vec::new();
     for service in side.cx.scope.services().iter().filter(offered) {
         for port in service.ports.iter().filter(|p| p.protocol != Protocol::Udp) {
