@@ -7,6 +7,7 @@
 //! again or the protocol wants it. What a stream remembers is shared with the views, not copied.
 #![forbid(unsafe_code)]
 
+mod isolate;
 mod message;
 mod resource;
 mod stream;

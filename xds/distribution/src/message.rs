@@ -1,5 +1,7 @@
 //! What goes in and out of a stream, free of the wire's types.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::resource::{Resource, Resources};
@@ -25,6 +27,25 @@ pub struct Request {
     pub error: Option<String>,
     /// What is asked for.
     pub ask: Ask,
+}
+
+impl fmt::Display for Request {
+    /// In short, for logs: counts instead of names.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { type_url, nonce, error, ask } = self;
+        write!(f, "{type_url} ")?;
+        match ask {
+            Ask::Delta { subscribe, unsubscribe, known } => {
+                write!(f, "+{} -{} known {}", subscribe.len(), unsubscribe.len(), known.len())?;
+            }
+            Ask::Sotw { names } => write!(f, "={}", names.len())?,
+        }
+        match error {
+            _ if nonce.is_empty() => Ok(()),
+            None => write!(f, ", accepts {nonce}"),
+            Some(error) => write!(f, ", rejects {nonce}: {error}"),
+        }
+    }
 }
 
 /// What a request asks for, as either variant of the protocol puts it.
@@ -80,6 +101,14 @@ pub struct Response {
     pub removed: Vec<Arc<str>>,
 }
 
+impl fmt::Display for Response {
+    /// In short, for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { type_url, nonce, resources, removed, .. } = self;
+        write!(f, "{type_url} +{} -{} as {nonce}", resources.len(), removed.len())
+    }
+}
+
 /// Why a stream is ended.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Refusal {
@@ -114,6 +143,8 @@ pub struct Status {
     pub version: u64,
     /// Why the last response was rejected, if it was.
     pub error: Option<Arc<str>>,
+    /// The resources that are known to be why responses were rejected, each with the reason.
+    pub rejected: BTreeMap<Arc<str>, Arc<str>>,
     /// What was sent. May hold more than the client asks for: see [`Status::resources`].
     pub sent: Resources,
     /// How many clusters or endpoints are gone but not yet taken from the client.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
+use crate::isolate::Isolation;
 use crate::message::{Protocol, Response, Status, Verdict};
 use crate::resource::{Resource, Resources, walk};
 use crate::subscription::{ALL, Subscription};
@@ -51,6 +52,7 @@ pub(crate) struct Watch {
     pub(crate) last: Option<Sent>,
     acked: Option<Arc<str>>,
     error: Option<Arc<str>>,
+    isolation: Isolation,
 }
 
 /// A response without its nonce, and the names in it that the client did not have in this version.
@@ -59,6 +61,8 @@ pub(crate) struct Answer {
     pub(crate) resources: Vec<Arc<Resource>>,
     pub(crate) removed: Vec<Arc<str>>,
     pub(crate) changed: Vec<Arc<str>>,
+    /// It cannot be sent in parts if it is rejected.
+    pub(crate) whole: bool,
 }
 
 impl Watch {
@@ -81,6 +85,7 @@ impl Watch {
             last: None,
             acked: None,
             error: None,
+            isolation: Isolation::default(),
         }
     }
 
@@ -151,7 +156,8 @@ impl Watch {
             Vec::new()
         };
         self.subscription.remove(&gone);
-        let Self { subscription, wanted, held, known, .. } = self;
+        let Self { subscription, wanted, held, known, isolation, .. } = self;
+        isolation.retain(|n| subscription.covers(n));
         wanted.retain(|n| subscription.covers(n));
         held.retain(|n, _| subscription.covers(n));
         known.retain(|n, _| subscription.covers(n));
@@ -214,27 +220,29 @@ impl Watch {
             return if nonce.is_empty() { Verdict::None } else { Verdict::Expired };
         }
         last.answered |= *last.nonce == *nonce;
-        match error {
-            Some(error) => {
-                self.error = Some(error.into());
-                Verdict::Rejected
-            }
-            None => {
-                self.error = None;
-                self.acked = Some(last.nonce.clone());
-                Verdict::Acked
-            }
+        self.error = error.map(Arc::from);
+        self.isolation.answered(nonce, self.error.as_ref());
+        if self.error.is_some() {
+            return Verdict::Rejected;
         }
+        self.acked = Some(last.nonce.clone());
+        Verdict::Acked
     }
 
     /// Whether there is something to compare or to answer.
     pub(crate) fn due(&self) -> bool {
-        self.stale || self.owed || !self.wanted.is_empty()
+        self.stale || self.owed || !self.wanted.is_empty() || self.repeats()
+    }
+
+    /// Whether something of a rejected response is to be sent again. That waits for the answer to the response before,
+    /// and does not help where a response must hold everything.
+    fn repeats(&self) -> bool {
+        self.isolation.pending() && self.last.as_ref().is_some_and(|l| l.answered)
     }
 
     /// Whether the client has nothing left to say about what it was sent.
     pub(crate) fn settled(&self) -> bool {
-        self.held.is_empty() && self.last.as_ref().is_none_or(|l| l.answered)
+        self.held.is_empty() && !self.isolation.pending() && self.last.as_ref().is_none_or(|l| l.answered)
     }
 
     /// Leaves a type alone that is not served, or not yet.
@@ -246,6 +254,9 @@ impl Watch {
 
     /// Compares with what there is now.
     pub(crate) fn answer(&mut self, protocol: Protocol, now: &Resources, at: Instant) -> Option<Answer> {
+        if !self.stale && !self.owed && self.wanted.is_empty() {
+            return self.repeat(protocol, now);
+        }
         let difference = self.difference(now);
         let owed = std::mem::take(&mut self.owed);
         let version = now.version();
@@ -270,7 +281,35 @@ impl Watch {
         if resources.is_empty() && removed.is_empty() && !owed {
             return None;
         }
-        Some(Answer { version, resources, removed, changed })
+        Some(Answer { version, resources, removed, changed, whole: false })
+    }
+
+    /// Sends a part of a rejected response again.
+    fn repeat(&mut self, protocol: Protocol, now: &Resources) -> Option<Answer> {
+        while let Some(mut names) = self.isolation.next() {
+            names.retain(|n| self.subscription.covers(n));
+            let resources: Vec<_> = names.iter().filter_map(|n| now.get(n)).cloned().collect();
+            names.retain(|n| protocol == Protocol::Delta && now.get(n).is_none());
+            names.retain(|n| match self.held.get_mut(n) {
+                // The removal is told in its time. Until then the client may lack it, if it comes back.
+                Some(version) => {
+                    *version = None;
+                    false
+                }
+                None => true,
+            });
+            if !resources.is_empty() || !names.is_empty() {
+                let changed = resources.iter().map(|r| r.name.clone()).collect();
+                return Some(Answer {
+                    version: now.version(),
+                    resources,
+                    removed: names,
+                    changed,
+                    whole: false,
+                });
+            }
+        }
+        None
     }
 
     /// All that the client asks for.
@@ -279,7 +318,7 @@ impl Watch {
             self.sent.iter().filter(|r| self.subscription.covers(&r.name)).cloned().collect();
         // What was rejected is sent again with the rest, and may be accepted now.
         let changed = if self.error.is_none() { changed } else { self.names_sent().collect() };
-        Answer { version, resources, removed: Vec::new(), changed }
+        Answer { version, resources, removed: Vec::new(), changed, whole: true }
     }
 
     /// The names of what the client has or was sent.
@@ -320,11 +359,17 @@ impl Watch {
     pub(crate) fn release(&mut self) -> Answer {
         self.held_since = None;
         let removed = std::mem::take(&mut self.held).into_keys().collect();
-        Answer { version: self.sent.version(), resources: Vec::new(), removed, changed: Vec::new() }
+        let version = self.sent.version();
+        // Not to be sent in parts if it is rejected: what a client does not want to lose, it keeps.
+        Answer { version, resources: Vec::new(), removed, changed: Vec::new(), whole: true }
     }
 
     /// Makes an answer a response.
     pub(crate) fn stamp(&mut self, answer: Answer, nonce: Arc<str>, at: Instant) -> Response {
+        if !answer.whole {
+            let names = answer.resources.iter().map(|r| &r.name).chain(&answer.removed).cloned().collect();
+            self.isolation.sent(nonce.clone(), names);
+        }
         self.last = Some(Sent { nonce: nonce.clone(), at, version: answer.version, answered: false });
         Response {
             type_url: self.type_url.clone(),
@@ -344,6 +389,7 @@ impl Watch {
             version: self.last.as_ref().map_or(0, |l| l.version),
             error: self.error.clone(),
             sent: Arc::clone(&self.sent),
+            rejected: self.isolation.bad().clone(),
             held: self.held.len(),
         }
     }

@@ -11,6 +11,11 @@ use proptest::prelude::*;
 
 type Key = (&'static str, String);
 
+/// What the client never accepts.
+fn poison(name: &str, version: u64) -> bool {
+    name == "f" && version == 3
+}
+
 /// A client, and what the test knows of it.
 struct Client {
     stream: Stream,
@@ -24,7 +29,7 @@ struct Client {
     /// What the server may take the client to have.
     told: BTreeMap<Key, u64>,
     /// What may be told again.
-    excused: BTreeSet<Key>,
+    excused: BTreeMap<Key, usize>,
     /// What the client last rejected: there it may differ from the source.
     rejected: BTreeSet<Key>,
     open: BTreeSet<&'static str>,
@@ -41,7 +46,7 @@ impl Client {
             responses: VecDeque::new(),
             warming: BTreeSet::new(),
             told: BTreeMap::new(),
-            excused: BTreeSet::new(),
+            excused: BTreeMap::new(),
             rejected: BTreeSet::new(),
             open: BTreeSet::new(),
         };
@@ -63,7 +68,8 @@ impl Client {
         }
         // A client that asks for endpoints first or has no cluster is not believed to have endpoints.
         if order[0] == EDS || !self.has.keys().any(|(t, _)| *t == CDS) {
-            self.excused.extend(self.subscribed.iter().filter(|(t, _)| *t == EDS).cloned());
+            let endpoints: Vec<_> = self.subscribed.iter().filter(|(t, _)| *t == EDS).cloned().collect();
+            endpoints.into_iter().for_each(|key| self.excuse(key));
         }
         for url in order {
             let names: Vec<_> =
@@ -85,6 +91,16 @@ impl Client {
         self.stream.request(request(url, nonce, error, ask)).unwrap();
     }
 
+    /// Allows that something is told once more.
+    fn excuse(&mut self, key: Key) {
+        *self.excused.entry(key).or_default() += 1;
+    }
+
+    /// Whether it may be told once more.
+    fn excused(&mut self, key: &Key) -> bool {
+        self.excused.get_mut(key).is_some_and(|n| n.checked_sub(1).map(|rest| *n = rest).is_some())
+    }
+
     fn covers(&self, url: &'static str, name: &str) -> bool {
         !by_name(url) || self.subscribed.contains(&(url, name.to_owned()))
     }
@@ -92,7 +108,7 @@ impl Client {
     fn subscribe(&mut self, url: &'static str, names: &[&'static str]) {
         for name in names {
             self.subscribed.insert((url, (*name).to_owned()));
-            self.excused.insert((url, (*name).to_owned()));
+            self.excuse((url, (*name).to_owned()));
         }
         self.open.insert(url);
         self.send(
@@ -138,18 +154,18 @@ impl Client {
             assert!(names.insert(name.clone()), "{url} {name} is there twice");
             let key = (url, name.clone());
             let again = self.told.insert(key.clone(), resource.version) == Some(resource.version);
-            assert!(!again || self.excused.remove(&key), "{url} {name} was sent again");
+            assert!(!again || self.excused(&key), "{url} {name} was sent again");
             if url == CDS {
-                self.excused.insert((EDS, name));
+                self.excuse((EDS, name));
             }
         }
         for name in &response.removed {
             assert!(names.insert(name.to_string()), "{url} {name} is there twice");
             let key = (url, name.to_string());
             let known = self.told.remove(&key).is_some();
-            assert!(known || self.excused.remove(&key) || by_name(url), "{url} {name} was removed again");
+            assert!(known || self.excused(&key) || by_name(url), "{url} {name} was removed again");
             assert_eq!(world.version(url, name), None, "{url} {name} exists");
-            if url == CDS {
+            if url == CDS && known {
                 self.no_break();
             }
         }
@@ -163,10 +179,22 @@ impl Client {
         assert!(!open, "a cluster is removed before the new routes were accepted");
     }
 
-    /// Takes in the oldest response and answers it.
+    /// Takes in the oldest response and answers it. Whatever else it holds, one with poison is rejected.
     fn answer(&mut self, accept: bool) {
         let Some(response) = self.responses.pop_front() else { return };
         let url = TYPES.into_iter().find(|t| **t == *response.type_url).unwrap();
+        let poisoned = response.resources.iter().any(|r| poison(&r.name, r.version));
+        let accept = accept && !poisoned;
+        if !accept {
+            // Its content is sent again in parts. What stands alone is not.
+            let names = response.resources.iter().map(|r| &r.name).chain(&response.removed);
+            names.for_each(|n| self.excuse((url, n.to_string())));
+            let removal = response.resources.is_empty() && (url == CDS || url == EDS);
+            if removal || response.resources.len() + response.removed.len() == 1 {
+                self.rejected.extend(response.resources.iter().map(|r| (url, r.name.to_string())));
+                self.rejected.extend(response.removed.iter().map(|n| (url, n.to_string())));
+            }
+        }
         for resource in &response.resources {
             let key = (url, resource.name.to_string());
             if !self.covers(url, &key.1) {
@@ -185,12 +213,11 @@ impl Client {
     }
 
     fn settle(&mut self, key: Key, accept: bool, version: Option<u64>) {
+        if !accept {
+            return;
+        }
         if key.0 == EDS {
             self.warming.remove(&key.1);
-        }
-        if !accept {
-            self.rejected.insert(key);
-            return;
         }
         self.rejected.remove(&key);
         match version {
@@ -223,18 +250,22 @@ impl Client {
             for name in common::NAMES {
                 let key = (url, name.to_owned());
                 if self.rejected.contains(&key) {
+                    let bad = self.stream.status(url).is_some_and(|s| s.rejected.contains_key(name));
+                    let poisoned = world.version(url, name).is_some_and(|v| poison(name, v));
+                    assert!(bad || !poisoned || !self.covers(url, name), "{url} {name} is not named as bad");
                     continue;
                 }
                 let want = if self.covers(url, name) { world.version(url, name) } else { None };
                 assert_eq!(self.has.get(&key).copied(), want, "{url} {name}");
             }
         }
-        assert!(self.warming.is_empty(), "clusters wait for endpoints: {:?}", self.warming);
+        let waiting = self.warming.iter().find(|n| !self.rejected.contains(&(EDS, (*n).clone())));
+        assert_eq!(waiting, None, "clusters wait for endpoints");
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(common::config())]
 
     #[test]
     fn the_client_ends_with_what_the_source_has(ops in ops()) {

@@ -133,3 +133,9 @@ pub fn request(url: &str, nonce: &str, error: bool, ask: Ask) -> Request {
 pub fn strings<'a>(names: impl IntoIterator<Item = &'a &'static str>) -> Vec<String> {
     names.into_iter().map(|n| (*n).to_owned()).collect()
 }
+
+/// A thousand cases; more by `PROPTEST_CASES`.
+pub fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: default.cases.max(1000), failure_persistence: None, ..default }
+}
