@@ -222,6 +222,7 @@ impl Proxy {
     fn request<R: Incoming>(&mut self, shared: &Shared, request: R) -> Result<(), Status> {
         let code = request.error().map_or(0, |e| e.code);
         let request = request.into_request();
+        tracing::debug!(connection = %self.registered.connection.id, %request, "request");
         let (type_url, error) = (request.type_url.clone(), request.error.clone());
         let verdict = self.stream.request(request).map_err(|refusal| match refusal {
             Refusal::TooManyNames { .. } | Refusal::TooManyTypes { .. } => {
@@ -261,6 +262,7 @@ impl Proxy {
             let started = Instant::now();
             let view = self.view.as_ref()?;
             if let Some(response) = self.stream.next(&**view, started) {
+                tracing::debug!(connection = %self.registered.connection.id, %response, "response");
                 let type_url = Arc::clone(&response.type_url);
                 let message = Outgoing::response(self.stream.protocol(), response);
                 self.pushed = true;

@@ -122,10 +122,9 @@ impl Outgoing {
     pub(crate) fn response(protocol: Protocol, response: Response) -> Self {
         let Response { type_url, version, nonce, resources, removed } = response;
         let version = version_text(version);
-        let fields = Fields::of(protocol);
-        let mut head =
-            vec![(fields.version, &*version), (fields.type_url, &*type_url), (fields.nonce, &*nonce)];
-        head.extend(removed.iter().map(|name| (fields.removed, &**name)));
+        let mut head = vec![(VERSION, &*version), (TYPE_URL, &*type_url), (NONCE, &*nonce)];
+        // The other variant has no field for it.
+        head.extend(removed.iter().filter(|_| protocol == Protocol::Delta).map(|name| (REMOVED, &**name)));
 
         let head_size: usize = head.iter().map(|(tag, text)| field_len(*tag, text.len())).sum();
         let body_size: usize =
@@ -197,24 +196,12 @@ impl Outgoing {
     }
 }
 
-/// Field numbers in which the two variants of a response differ.
-struct Fields {
-    version: u32,
-    type_url: u32,
-    nonce: u32,
-    removed: u32,
-}
-
-impl Fields {
-    fn of(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::Delta => Self { version: 1, type_url: 4, nonce: 5, removed: 6 },
-            Protocol::Sotw => Self { version: 1, type_url: 4, nonce: 5, removed: u32::MAX >> 3 },
-        }
-    }
-}
-
+// Field numbers: of a response, of a `Resource`, of an `Any`.
+const VERSION: u32 = 1;
 const RESOURCES: u32 = 2;
+const TYPE_URL: u32 = 4;
+const NONCE: u32 = 5;
+const REMOVED: u32 = 6;
 const RESOURCE_VERSION: u32 = 1;
 const RESOURCE_ANY: u32 = 2;
 const RESOURCE_NAME: u32 = 3;

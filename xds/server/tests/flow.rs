@@ -272,3 +272,29 @@ async fn streams_end_with_the_server_and_with_age() {
     let mut client = server.sotw().await;
     assert_eq!(client.failure().await.code(), Code::Unavailable);
 }
+
+#[tokio::test]
+async fn what_is_rejected_with_others_is_isolated() {
+    let clusters: Vec<_> = (0..100).map(|i| resource(&format!("{i:03}"), 1, 10)).collect();
+    let server = Server::start(|w| w.put(CDS, clusters)).await;
+    let mut client = server.delta().await;
+    client.subscribe(CDS, &[]).await;
+    let mut accepted = Vec::new();
+    for _ in 0..40 {
+        let next = tokio::time::timeout(Duration::from_millis(300), client.responses.message()).await;
+        let Ok(response) = next else { break };
+        let response = response.unwrap().unwrap();
+        if response.resources.iter().any(|r| r.name == "042") {
+            client.nack(&response, "042 is bad").await;
+        } else {
+            accepted.extend(response.resources.iter().map(|r| r.name.clone()));
+            client.ack(&response).await;
+        }
+    }
+    accepted.sort();
+    accepted.dedup();
+    assert_eq!(accepted.len(), 99);
+    let status = server.registry.connections()[0].types().remove(0).status;
+    let rejected: Vec<_> = status.rejected.iter().map(|(n, e)| (&**n, &**e)).collect();
+    assert_eq!(rejected, [("042", "042 is bad")]);
+}

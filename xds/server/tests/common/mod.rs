@@ -19,6 +19,7 @@ use meltemi_server::{
 };
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
@@ -49,6 +50,11 @@ impl World {
     pub fn put(&mut self, type_url: &str, resources: Vec<Arc<Resource>>) {
         let set = self.types.entry(type_url.to_owned()).or_default();
         *set = Arc::new(set.with(resources, &[]));
+    }
+
+    /// No longer serves a type.
+    pub fn withdraw(&mut self, type_url: &str) {
+        self.types.remove(type_url);
     }
 
     pub fn remove(&mut self, type_url: &str, names: &[&str]) {
@@ -128,6 +134,7 @@ pub struct Server {
     pub fake: Arc<Fake>,
     pub registry: Arc<Registry>,
     pub ads: Ads,
+    stop: CancellationToken,
     address: String,
 }
 
@@ -150,8 +157,30 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let routes = Routes::new(ads.clone());
-        tokio::spawn(serve_on(plaintext(listener), routes, std::future::pending()));
-        Self { fake, registry, ads, address }
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        tokio::spawn(serve_on(plaintext(listener), routes, async move { stopped.cancelled().await }));
+        Self { fake, registry, ads, stop, address }
+    }
+
+    /// Serves at that address as well, as soon as it is free.
+    pub async fn also_at(self, address: std::net::SocketAddr) -> Self {
+        let listener = loop {
+            match tokio::net::TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        let stop = self.stop.clone();
+        let routes = Routes::new(self.ads.clone());
+        tokio::spawn(serve_on(plaintext(listener), routes, async move { stop.cancelled().await }));
+        self
+    }
+
+    /// Ends all streams and stops listening.
+    pub fn stop(&self) {
+        self.stop.cancel();
+        self.ads.close();
     }
 
     async fn client(&self) -> AggregatedDiscoveryServiceClient<Channel> {
