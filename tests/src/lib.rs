@@ -5,6 +5,7 @@
 //! - network namespaces as pods ([`netns`]) with Istio's interception rules ([`interception`]);
 //! - stock Envoys in them ([`envoy`], [`bootstrap`]) with their certificates ([`sds`]), and workloads of our own ([`app`], [`client`]);
 //! - clients of xDS that send just what they are told ([`xds_client`]) or what an Envoy would ([`proxy`]);
+//! - meshes of all that ([`mesh`], [`shop`]);
 //! - the control plane under test ([`meltemi`]), fed from files ([`state`]) or by the apiserver.
 //!
 //! Nothing here waits for a time to pass: [`wait::until`] waits for a condition, with a deadline.
@@ -32,6 +33,7 @@ pub mod scratch;
 pub mod sds;
 pub mod server;
 pub mod setup;
+pub mod shop;
 pub mod state;
 pub mod wait;
 pub mod workload;

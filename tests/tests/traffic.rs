@@ -2,135 +2,16 @@
 //!
 //! The mesh: `client` calls `server`, which has two versions; an ingress gateway lets an outsider in.
 
-use std::{
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use meltemi_tests::{
     client::Requests,
     load::Report,
-    mesh::{Member, Mesh},
-    wait,
-    workload::{self, Port, Workload},
+    shop::{GATEWAY_PORT, HTTP, SERVER, Shop, URL, alone, ingress, requests, routes, subsets, to_subset},
+    wait, workload,
 };
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, MutexGuard};
-
-/// Rates and counts are only met if the tests don't take each other's processors.
-async fn alone() -> MutexGuard<'static, ()> {
-    static TURN: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
-    TURN.lock().await
-}
-
-const SERVER: ([u8; 4], u16) = ([10, 96, 1, 1], 80);
-const URL: &str = "http://server.shop/";
-const HTTP: &[Port<'_>] = &[("http", 80, 8080)];
-const GATEWAY_PORT: u16 = 8080;
-
-struct Shop {
-    mesh: Mesh,
-    client: Member,
-    v1: (Workload, Member),
-    v2: (Workload, Member),
-}
-
-impl Shop {
-    /// Brings the mesh up with these resources of Istio beside its services.
-    async fn open(config: &[Value]) -> Result<Self> {
-        let mut mesh = Mesh::new()?;
-        let client = Workload::new("shop", "client", "v1", [10, 244, 1, 1]);
-        let v1 = Workload::new("shop", "server", "v1", [10, 244, 1, 2]);
-        let v2 = Workload::new("shop", "server", "v2", [10, 244, 1, 3]);
-        mesh.state.write(
-            "cluster",
-            &[
-                workload::namespace("shop"),
-                workload::namespace("istio-system"),
-                workload::service("shop", "client", [10, 96, 1, 2], HTTP),
-                workload::service("shop", "server", SERVER.0, HTTP),
-                workload::service("istio-system", "ingress", [10, 96, 1, 3], &[("http", 80, GATEWAY_PORT)]),
-                client.pod(),
-                v1.pod(),
-                v2.pod(),
-                ingress().pod(),
-                workload::slice("istio-system", "ingress", &[("http", 80, GATEWAY_PORT)], &[&ingress()]),
-                workload::slice("shop", "client", HTTP, &[&client]),
-            ],
-        )?;
-        mesh.state.write("server", &[workload::slice("shop", "server", HTTP, &[&v1, &v2])])?;
-        mesh.state.write("config", config)?;
-        mesh.start().await?;
-        let client = mesh.sidecar(&client, &[8080], &[]).await?;
-        let (m1, m2) = (mesh.sidecar(&v1, &[8080], &[]).await?, mesh.sidecar(&v2, &[8080], &[]).await?);
-        Ok(Self { mesh, client, v1: (v1, m1), v2: (v2, m2) })
-    }
-
-    async fn ask(&self, requests: Requests) -> Result<Report> {
-        requests.send(&self.client.pod, self.mesh.dir()).await
-    }
-
-    /// How many requests with a key both servers have seen.
-    async fn seen(&self, key: &str) -> Result<u64> {
-        Ok(self.v1.1.count(key).await? + self.v2.1.count(key).await?)
-    }
-
-    /// Fails if a proxy has rejected anything.
-    async fn nothing_rejected(&self) -> Result<()> {
-        for member in [&self.client, &self.v1.1, &self.v2.1] {
-            let rejected = member.envoy.rejected().await?;
-            ensure!(
-                rejected == 0,
-                "{} rejected {rejected}:\n{}",
-                member.pod.name,
-                member.envoy.process.log_tail(20)
-            );
-        }
-        Ok(())
-    }
-
-    /// Waits until the client's proxy has taken routes in since a count of [`Shop::routes`].
-    async fn routes_after(&self, before: u64) -> Result<()> {
-        let limit = Duration::from_secs(10);
-        wait::until_true("new routes", limit, async || Ok(self.routes().await? > before)).await
-    }
-
-    /// How often the client's proxy has taken routes in.
-    async fn routes(&self) -> Result<u64> {
-        Ok(self.client.envoy.stats(r"rds\..*config_reload$").await?.values().sum())
-    }
-}
-
-fn ingress() -> Workload {
-    Workload::new("istio-system", "ingress", "v1", [10, 244, 1, 4]).label("istio", "ingressgateway")
-}
-
-/// Requests to `server`.
-fn requests() -> Requests {
-    Requests::to(URL, SERVER)
-}
-
-fn subsets() -> Value {
-    json!({
-        "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "server", "namespace": "shop"},
-        "spec": {"host": "server", "subsets": [
-            {"name": "v1", "labels": {"version": "v1"}}, {"name": "v2", "labels": {"version": "v2"}},
-        ]},
-    })
-}
-
-/// A VirtualService of `server` with one HTTP route.
-fn routes(route: Value) -> Value {
-    json!({
-        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "server", "namespace": "shop"},
-        "spec": {"hosts": ["server"], "http": [route]},
-    })
-}
-
-fn to_subset(name: &str) -> Value {
-    routes(json!({"route": [{"destination": {"host": "server", "subset": name}}]}))
-}
 
 fn assert_all_answered(report: &Report, sent: u64) {
     assert_eq!((report.sent, report.failed()), (sent, 0), "{report:?}");
@@ -305,6 +186,33 @@ async fn a_route_flipped_under_load_costs_no_error() -> Result<()> {
     // What was set last holds.
     let report = shop.ask(requests().count(100)).await?;
     assert_eq!(report.names.keys().collect::<Vec<_>>(), ["server-v1"], "{report:?}");
+    shop.nothing_rejected().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subset_that_takes_the_place_of_another_costs_no_error() -> Result<()> {
+    let _turn = alone().await;
+    // The routes to the old subset must be gone before its cluster is, and the new cluster there before its routes.
+    let only = |version: &str| {
+        let mut rule = subsets();
+        rule["spec"]["subsets"] = json!([{"name": version, "labels": {"version": version}}]);
+        [rule, to_subset(version)]
+    };
+    let shop = Shop::open(&only("v1")).await?;
+    let load = requests()
+        .count(50_000)
+        .rate(200)
+        .connections(8)
+        .seconds(120)
+        .start(&shop.client.pod, shop.mesh.dir())?;
+    for flip in 1..=30 {
+        let before = shop.routes().await?;
+        shop.mesh.state.write("config", &only(["v1", "v2"][flip % 2]))?;
+        shop.routes_after(before).await.with_context(|| format!("flip {flip}"))?;
+    }
+    let report = load.stop().await?;
+    assert_eq!(report.failed(), 0, "{report:?}");
+    assert_eq!(report.names.len(), 2, "both versions answered: {report:?}");
     shop.nothing_rejected().await
 }
 
