@@ -18,7 +18,7 @@ mod watch;
 pub use message::{Ask, Protocol, Refusal, Request, Response, Status, Verdict};
 pub use resource::{Resource, ResourceSet, Resources, parse_version, version_text, walk};
 pub use stream::{HOLD, MAX_NAMES, MAX_TYPES, Stream};
-pub use subscription::{ALL, Subscription};
+pub use subscription::{ALL, NameLists, Subscription};
 pub use types::type_url;
 
 /// What one proxy has, as of one moment. Taken for one push and dropped after it, so that an idle stream holds no old

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::View;
 use crate::message::{Ask, Protocol, Refusal, Request, Response, Status, Verdict};
+use crate::subscription::NameLists;
 use crate::watch::Watch;
 
 /// How many names a stream may ask for, over all types. Ten thousand clusters with their endpoints, routes and secrets
@@ -31,12 +32,19 @@ pub struct Stream {
     generation: Option<u64>,
     /// In the order in which types are pushed.
     watches: Vec<Watch>,
+    lists: Arc<NameLists>,
 }
 
 impl Stream {
     /// A stream on which nothing was asked yet. `id` tells it from the client's other streams.
     pub fn new(protocol: Protocol, id: u64) -> Self {
-        Self { protocol, id, responses: 0, generation: None, watches: Vec::new() }
+        Self { protocol, id, responses: 0, generation: None, watches: Vec::new(), lists: Arc::default() }
+    }
+
+    /// The same stream, having lists of names in common with others.
+    #[must_use]
+    pub fn sharing(self, lists: Arc<NameLists>) -> Self {
+        Self { lists, ..self }
     }
 
     /// The variant of the protocol that the client speaks.
@@ -59,16 +67,29 @@ impl Stream {
             Ask::Delta { subscribe, unsubscribe, known: versions } => {
                 let Some(i) = known else {
                     self.open_delta(&type_url, subscribe, &unsubscribe, versions);
+                    self.share_names(&type_url);
                     return Ok(Verdict::None);
                 };
                 let watch = &mut self.watches[i];
                 let verdict = watch.judge(&nonce, error);
                 // Changes to the subscription count even in an answer to a response that was overtaken: the client will
                 // not repeat them. (istiod drops them.)
+                let changes = !subscribe.is_empty() || !unsubscribe.is_empty();
                 watch.update_delta(subscribe, &unsubscribe);
+                if changes {
+                    self.share_names(&type_url);
+                }
                 Ok(verdict)
             }
-            Ask::Sotw { names } => Ok(self.request_sotw(&type_url, known, &nonce, error, names)),
+            Ask::Sotw { names } => {
+                let before = known.map(|i| self.watches[i].subscription.names().as_ptr());
+                let verdict = self.request_sotw(&type_url, known, &nonce, error, names);
+                let after = self.find(&type_url).map(|i| self.watches[i].subscription.names().as_ptr());
+                if before != after {
+                    self.share_names(&type_url);
+                }
+                Ok(verdict)
+            }
         }
     }
 
@@ -145,6 +166,19 @@ impl Stream {
         };
         let asked = kept + asked;
         if asked > MAX_NAMES { Err(Refusal::TooManyNames { asked, limit: MAX_NAMES }) } else { Ok(()) }
+    }
+
+    /// Has the names that a type is asked for by in common with what leads it, as clusters lead endpoints, and with other
+    /// streams: ten thousand names on each of a thousand streams are worth having once.
+    fn share_names(&mut self, type_url: &str) {
+        let Some(i) = self.find(type_url) else { return };
+        let leader = self.watches[i].rules.follows.and_then(|url| self.find(url));
+        let leader = leader.map(|l| Arc::clone(self.watches[l].sent()));
+        let subscription = &mut self.watches[i].subscription;
+        if let Some(leader) = leader {
+            subscription.share_names(&leader);
+        }
+        self.lists.share(subscription);
     }
 
     fn find(&self, type_url: &str) -> Option<usize> {

@@ -1,6 +1,9 @@
 //! What a client asks for of one type.
 
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::resource::ResourceSet;
 
@@ -74,13 +77,62 @@ impl Subscription {
         }
     }
 
-    /// Takes the names' text from the set where it has them: ten thousand names on each of a thousand streams are
-    /// worth having once.
+    /// Takes the names' text from a set where it has them.
     pub(crate) fn share_names(&mut self, set: &ResourceSet) {
         let mut shared = Vec::with_capacity(self.names.len());
         set.find_each(&self.names, |name, resource| {
             shared.push(resource.map_or_else(|| name.clone(), |r| r.name.clone()));
         });
         self.names = shared.into();
+    }
+}
+
+/// From how many names on a list is worth sharing.
+const WORTHWHILE: usize = 16;
+
+/// The lists of names that streams have in common: a thousand equal sidecars ask for the same ten thousand endpoints.
+#[derive(Debug, Default)]
+pub struct NameLists {
+    lists: Mutex<FxHashMap<u64, Weak<[Arc<str>]>>>,
+}
+
+impl NameLists {
+    /// Puts an equal list that another stream has in place of this one, if there is one.
+    pub(crate) fn share(&self, subscription: &mut Subscription) {
+        if subscription.names.len() < WORTHWHILE {
+            return;
+        }
+        let mut hasher = FxHasher::default();
+        subscription.names.hash(&mut hasher);
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let hash = hasher.finish();
+        match lists.get(&hash).and_then(Weak::upgrade).filter(|known| *known == subscription.names) {
+            Some(known) => subscription.names = known,
+            None => {
+                lists.retain(|_, list| list.strong_count() > 0);
+                lists.insert(hash, Arc::downgrade(&subscription.names));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_lists_are_kept_once_and_only_while_used() {
+        let lists = NameLists::default();
+        let ask = |from: u32| {
+            let mut subscription = Subscription::only((from..from + 100).map(|i| i.to_string()));
+            lists.share(&mut subscription);
+            subscription
+        };
+        let (a, b, c) = (ask(0), ask(0), ask(1));
+        assert!(Arc::ptr_eq(&a.names, &b.names));
+        assert!(!Arc::ptr_eq(&a.names, &c.names));
+        drop((a, b));
+        ask(2);
+        assert_eq!(lists.lists.lock().unwrap().len(), 2);
     }
 }

@@ -321,6 +321,11 @@ impl Watch {
         Answer { version, resources, removed: Vec::new(), changed, whole: true }
     }
 
+    /// What the client has or was sent, and perhaps more.
+    pub(crate) fn sent(&self) -> &Resources {
+        &self.sent
+    }
+
     /// The names of what the client has or was sent.
     pub(crate) fn names_sent(&self) -> impl Iterator<Item = Arc<str>> {
         self.sent.iter().filter(|r| self.subscription.covers(&r.name)).map(|r| r.name.clone())
@@ -422,7 +427,6 @@ impl Watch {
                     None => found.missing.push(name.clone()),
                 },
             });
-            self.subscription.share_names(now);
             return found;
         }
         if !Arc::ptr_eq(&self.sent, now) {
@@ -462,7 +466,6 @@ impl Watch {
             found.changed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
             // Told at once because asked for: not to be told again later.
             found.gone.retain(|(name, _)| found.missing.binary_search(name).is_err());
-            self.subscription.share_names(now);
         }
         found
     }

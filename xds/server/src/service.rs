@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::StreamBody;
 use meltemi_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
-use meltemi_distribution::Protocol;
+use meltemi_distribution::{NameLists, Protocol};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::Codec;
@@ -55,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) special: Arc<dyn Special>,
     pub(crate) options: Options,
     pub(crate) closing: CancellationToken,
+    pub(crate) lists: Arc<NameLists>,
     authenticator: Option<Arc<dyn Authenticator>>,
 }
 
@@ -75,6 +76,7 @@ impl Ads {
                 special: Arc::new(Ordinary),
                 options: Options::default(),
                 closing: CancellationToken::new(),
+                lists: Arc::default(),
                 authenticator: None,
             }),
         }
@@ -113,6 +115,7 @@ impl Ads {
             special: Arc::clone(&s.special),
             options: s.options,
             closing: s.closing.clone(),
+            lists: Arc::clone(&s.lists),
             authenticator: s.authenticator.clone(),
         };
         change(&mut shared);

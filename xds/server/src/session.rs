@@ -193,7 +193,7 @@ impl<R: Incoming> Session<R> {
             let registered = Registered { shared: Arc::clone(&self.shared), connection };
             self.proxy = Some(Proxy {
                 registered,
-                stream: Stream::new(R::PROTOCOL, number),
+                stream: Stream::new(R::PROTOCOL, number).sharing(Arc::clone(&self.shared.lists)),
                 updates,
                 look: false,
                 view: None,
