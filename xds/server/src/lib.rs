@@ -7,6 +7,7 @@
 pub mod engine;
 mod io;
 mod observer;
+mod pace;
 mod registry;
 mod serve;
 mod service;

@@ -23,6 +23,7 @@ use tonic::{Status, Streaming};
 
 use crate::io::{Authenticator, Call, Remote};
 use crate::observer::{Observer, Unobserved};
+use crate::pace::Pace;
 use crate::registry::Registry;
 use crate::session::{MAX_AGE, Session};
 use crate::source::{Peer, Source};
@@ -39,11 +40,13 @@ pub struct Options {
     pub max_request: usize,
     /// After what time a stream is ended, if at all. Up to a tenth is added, other for each stream.
     pub max_age: Option<Duration>,
+    /// How many streams may begin in a second, if that is limited. Others wait a second at most.
+    pub new_streams: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_request: 4 * 1024 * 1024, max_age: Some(MAX_AGE) }
+        Self { max_request: 4 * 1024 * 1024, max_age: Some(MAX_AGE), new_streams: None }
     }
 }
 
@@ -56,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) closing: CancellationToken,
     pub(crate) lists: Arc<NameLists>,
+    pace: Option<Arc<Pace>>,
     authenticator: Option<Arc<dyn Authenticator>>,
 }
 
@@ -77,6 +81,7 @@ impl Ads {
                 options: Options::default(),
                 closing: CancellationToken::new(),
                 lists: Arc::default(),
+                pace: None,
                 authenticator: None,
             }),
         }
@@ -103,7 +108,10 @@ impl Ads {
     /// The same service with other limits.
     #[must_use]
     pub fn limited(&self, options: Options) -> Self {
-        self.with(|shared| shared.options = options)
+        self.with(|shared| {
+            shared.options = options;
+            shared.pace = options.new_streams.map(|n| Arc::new(Pace::new(n)));
+        })
     }
 
     fn with(&self, change: impl FnOnce(&mut Shared)) -> Self {
@@ -116,6 +124,7 @@ impl Ads {
             options: s.options,
             closing: s.closing.clone(),
             lists: Arc::clone(&s.lists),
+            pace: s.pace.clone(),
             authenticator: s.authenticator.clone(),
         };
         change(&mut shared);
@@ -143,6 +152,9 @@ impl Ads {
                 Protocol::Sotw => Status::unavailable(message),
                 Protocol::Delta => Status::unknown(message),
             });
+        }
+        if let Some(pace) = &self.shared.pace {
+            pace.turn().await?;
         }
         let unknown = Remote::default();
         let remote = request.extensions.get::<Remote>().unwrap_or(&unknown);

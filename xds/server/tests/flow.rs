@@ -10,7 +10,7 @@ use common::{CDS, EDS, LDS, RDS, SDS, Server, node, resource, strings};
 use meltemi_api::envoy::config::core::v3::Node;
 use meltemi_api::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use meltemi_api::wkt::Any;
-use meltemi_server::{Asked, Options, Reply, Resource, Special};
+use meltemi_server::{Asked, Authenticator, Call, Identities, Options, Reply, Resource, Special};
 use tonic::Code;
 
 const TYPES: [&str; 5] = [CDS, EDS, LDS, RDS, SDS];
@@ -297,4 +297,32 @@ async fn what_is_rejected_with_others_is_isolated() {
     let status = server.registry.connections()[0].types().remove(0).status;
     let rejected: Vec<_> = status.rejected.iter().map(|(n, e)| (&**n, &**e)).collect();
     assert_eq!(rejected, [("042", "042 is bad")]);
+}
+
+struct Denied;
+
+impl Authenticator for Denied {
+    fn authenticate<'a>(&'a self, call: Call<'a>) -> Identities<'a> {
+        let known = call.remote.address.is_some() && call.headers.get("authorization").is_some();
+        Box::pin(
+            async move { if known { Ok(vec!["spiffe://a".into()]) } else { Err("who are you?".into()) } },
+        )
+    }
+}
+
+#[tokio::test]
+async fn a_caller_without_identity_is_refused_where_one_is_needed() {
+    let server = Server::start_with(|_| (), |ads| ads.authenticated(Arc::new(Denied))).await;
+    let status = server.refused().await;
+    assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "who are you?"));
+}
+
+#[tokio::test]
+async fn nothing_is_served_before_the_world_stands() {
+    let server = Server::start(|_| ()).await;
+    server.fake.ready.store(false, Ordering::Relaxed);
+    // istiod's codes: of this method it is a plain error.
+    let status = server.refused().await;
+    assert_eq!(status.code(), Code::Unknown);
+    assert!(status.message().contains("not ready"));
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -83,6 +83,7 @@ pub struct Fake {
     updates: watch::Sender<Update>,
     /// How often a view was taken.
     pub views: AtomicUsize,
+    pub ready: AtomicBool,
 }
 
 impl Fake {
@@ -121,6 +122,10 @@ impl ProxyHandle for Handle {
 struct FakeSource(Arc<Fake>);
 
 impl Source for FakeSource {
+    fn ready(&self) -> bool {
+        self.0.ready.load(Ordering::Relaxed)
+    }
+
     fn open(&self, node: &Node, _: &Peer) -> Result<Arc<dyn ProxyHandle>, Rejection> {
         if node.id.split('~').count() != 4 {
             return Err(Rejection::Malformed(format!("node id {:?} has not four parts", node.id)));
@@ -151,7 +156,12 @@ impl Server {
         }
         build(&mut world);
         let (updates, _) = watch::channel(Update { generation: 1, since: Instant::now() });
-        let fake = Arc::new(Fake { world: Mutex::new(Arc::new(world)), updates, views: AtomicUsize::new(0) });
+        let fake = Arc::new(Fake {
+            world: Mutex::new(Arc::new(world)),
+            updates,
+            views: AtomicUsize::new(0),
+            ready: AtomicBool::new(true),
+        });
         let registry = Arc::new(Registry::new());
         let ads = adapt(Ads::new(Arc::new(FakeSource(Arc::clone(&fake))), Arc::clone(&registry)));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -195,6 +205,12 @@ impl Server {
         let (requests, outgoing) = mpsc::channel(64);
         let responses = self.client().await.delta_aggregated_resources(ReceiverStream::new(outgoing)).await;
         Delta { requests, responses: responses.unwrap().into_inner(), named: false }
+    }
+
+    /// How a delta stream is refused.
+    pub async fn refused(&self) -> Status {
+        let requests = tokio_stream::pending::<DeltaDiscoveryRequest>();
+        self.client().await.delta_aggregated_resources(requests).await.expect_err("a refusal")
     }
 
     pub async fn sotw(&self) -> Sotw {
