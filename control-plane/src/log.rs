@@ -40,6 +40,10 @@ pub fn start(flags: &Discovery) -> (Option<Levels>, Vec<String>) {
         fmt::layer().with_ansi(false).with_writer(writer).boxed()
     };
     let started = tracing_subscriber::registry().with(filter).with(output).try_init().is_ok();
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        tracing::error!(thread = thread.name().unwrap_or_default(), "bug: {panic}; please report it");
+    }));
     (started.then_some(levels), problems)
 }
 

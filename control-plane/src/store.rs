@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use meltemi_world::{Change, ChangeSet, Snapshot, World};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -112,7 +113,7 @@ impl<P: Publisher> Store<P> {
         }
         let count = changes.len();
         let start = Instant::now();
-        let set = self.world.apply(changes);
+        let set = self.apply(changes);
         let snapshot = self.world.snapshot().clone();
         self.shared.snapshot.store(snapshot.clone());
         self.metrics.applied(&set, &snapshot, start.elapsed());
@@ -121,9 +122,44 @@ impl<P: Publisher> Store<P> {
         }
         if first_time || !set.is_empty() {
             log_change(&set, since.elapsed());
-            self.publisher.publish(snapshot, set, since);
+            let publish = AssertUnwindSafe(|| self.publisher.publish(snapshot, set, since));
+            if catch_unwind(publish).is_err() {
+                tracing::error!(
+                    "a snapshot could not be published, which is a bug; proxies keep what they have"
+                );
+            }
         }
         self.shared.complete.store(true, Ordering::Release);
+    }
+
+    /// Applies changes. One that the world cannot take, which is a bug, is left out and named; all others count.
+    fn apply(&mut self, changes: Vec<Change>) -> ChangeSet {
+        let before = self.world.snapshot().clone();
+        let world = &mut self.world;
+        let all = changes.clone();
+        if let Ok(set) = catch_unwind(AssertUnwindSafe(move || world.apply(all))) {
+            return set;
+        }
+        self.world = World::new((*before).clone());
+        let mut merged = ChangeSet::default();
+        for change in changes {
+            let before = self.world.snapshot().clone();
+            let (world, one) = (&mut self.world, vec![change.clone()]);
+            match catch_unwind(AssertUnwindSafe(move || world.apply(one))) {
+                Ok(set) => merged.merge(&set),
+                Err(_) => {
+                    let what = match &change {
+                        Change::Upsert(object) => format!("{} {}", object.id().0, object.id().1),
+                        Change::Remove(kind, name) => format!("the removal of {kind} {name}"),
+                        Change::Mesh(_) => "the mesh configuration".to_owned(),
+                        Change::Networks(_) => "the mesh networks".to_owned(),
+                    };
+                    tracing::error!("{what} cannot be taken in, which is a bug; it is left out");
+                    self.world = World::new((*before).clone());
+                }
+            }
+        }
+        merged
     }
 
     fn note(&mut self, batch: Batch) {
@@ -163,3 +199,6 @@ fn log_change(set: &ChangeSet, age: Duration) {
         "publishing"
     );
 }
+
+#[cfg(test)]
+mod tests;

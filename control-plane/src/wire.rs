@@ -124,6 +124,14 @@ async fn servers(
             }
         });
     }
+    for (flag, address) in [("--secureGRPCAddr", &flags.secure_grpc_addr), ("--httpsAddr", &flags.https_addr)]
+    {
+        if !address.is_empty() {
+            tracing::warn!(
+                "{flag}: nothing is served on {address} yet, since there is no certificate authority here"
+            );
+        }
+    }
     stop.await;
     tracing::info!("stopping");
     ads.close();

@@ -80,3 +80,62 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         tracing::error!(%error, "a server ended");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::debug::tests::{look, not_ready};
+    use axum::body::Body;
+    use axum::extract::connect_info::MockConnectInfo;
+    use axum::http::Request;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    async fn get(router: Router, from: &str, path: &str) -> (u16, String) {
+        let from: SocketAddr = from.parse().unwrap();
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = router.layer(MockConnectInfo(from)).oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    const HERE: &str = "127.0.0.1:1";
+    const ELSEWHERE: &str = "10.0.0.1:1";
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn readiness_names_what_is_missing() {
+        let (status, text) = get(main(&not_ready(), false), ELSEWHERE, "/ready").await;
+        assert_eq!((status, text.as_str()), (503, "not read yet: files\n"));
+        assert_eq!(get(main(&look(), false), ELSEWHERE, "/ready").await.0, 200);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn debugging_is_for_callers_from_this_host() {
+        for (from, status) in [(HERE, 200), ("[::ffff:127.0.0.1]:1", 200), ("[::1]:1", 200), (ELSEWHERE, 401)]
+        {
+            assert_eq!(get(monitoring(&look()), from, "/debug/syncz").await.0, status, "{from}");
+        }
+        assert_eq!(get(monitoring(&look()), ELSEWHERE, "/debug").await.0, 200);
+        assert_eq!(get(monitoring(&look()), HERE, "/debug/nothing").await.0, 404);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn monitoring_moves_to_the_main_server_where_it_has_none_of_its_own() {
+        assert_eq!(get(main(&look(), false), HERE, "/metrics").await.0, 404);
+        for path in ["/metrics", "/version", "/debug/mesh"] {
+            assert_eq!(get(main(&look(), true), HERE, path).await.0, 200, "{path}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn switches_close_debugging_and_metrics() {
+        let mut look = look();
+        let mut switches = (*look.switches).clone();
+        (switches.on_http, switches.metrics_localhost_only) = (false, true);
+        look.switches = Arc::new(switches);
+        assert_eq!(get(main(&look, false), HERE, "/debug/mesh").await.0, 404);
+        assert_eq!(get(monitoring(&look), ELSEWHERE, "/metrics").await.0, 403);
+        assert_eq!(get(monitoring(&look), HERE, "/metrics").await.0, 200);
+    }
+}

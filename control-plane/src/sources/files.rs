@@ -115,3 +115,95 @@ impl Files {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meltemi_world::Change;
+    use std::fs::{self, File};
+    use std::io::Write;
+    use std::time::Duration;
+    use tokio::sync::mpsc;
+
+    fn service(name: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 80}}]}}\n---\n"
+        )
+    }
+
+    struct Rig {
+        dir: tempfile::TempDir,
+        received: mpsc::Receiver<Batch>,
+    }
+
+    impl Rig {
+        fn start(text: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let folder = dir.path().join("state");
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("a.yaml"), text).unwrap();
+            let (batches, received) = mpsc::channel(64);
+            let files = Files {
+                folder: Some(folder),
+                mesh: dir.path().join("mesh"),
+                networks: dir.path().join("networks"),
+                config_map: NsName::new("istio-system", "istio"),
+                inputs: MeshInputs::new([Layer::File, Layer::Own], batches.clone()),
+                batches,
+            };
+            files.start().unwrap();
+            Self { dir, received }
+        }
+
+        /// The next changes, one a line; none if there are none within a moment.
+        fn next(&mut self) -> Vec<String> {
+            let end = Instant::now() + Duration::from_millis(500);
+            while Instant::now() < end {
+                let Ok(batch) = self.received.try_recv() else {
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                };
+                let changes: Vec<String> = batch
+                    .changes
+                    .iter()
+                    .map(|c| match c {
+                        Change::Upsert(object) => format!("+{}", object.id().1),
+                        Change::Remove(_, name) => format!("-{name}"),
+                        Change::Mesh(mesh) => format!("mesh {}", mesh.trust_domain),
+                        Change::Networks(_) => "networks".to_owned(),
+                    })
+                    .collect();
+                if !changes.is_empty() {
+                    return changes;
+                }
+            }
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_written_slowly_is_taken_up_once_it_is_whole() {
+        let mut rig = Rig::start(&(service("a") + &service("b")));
+        assert_eq!(rig.next(), ["+default/a", "+default/b"]);
+        assert_eq!(rig.next(), ["mesh cluster.local", "networks"]);
+        let mut file = File::create(rig.dir.path().join("state/a.yaml")).unwrap();
+        file.write_all(service("a").as_bytes()).unwrap();
+        file.sync_all().unwrap();
+        assert_eq!(rig.next(), Vec::<String>::new(), "half of it would take b away");
+        file.write_all(service("c").as_bytes()).unwrap();
+        drop(file);
+        assert_eq!(rig.next(), ["+default/c", "-default/b"]);
+    }
+
+    #[test]
+    fn the_mesh_configuration_comes_from_its_file_or_from_the_folder() {
+        let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: 'trustDomain: map'}\n";
+        let mut rig = Rig::start(map);
+        assert_eq!(rig.next(), ["+istio-system/istio"]);
+        assert_eq!(rig.next(), ["mesh map", "networks"]);
+        fs::write(rig.dir.path().join("mesh"), "trustDomain: file").unwrap();
+        assert_eq!(rig.next(), ["mesh file"]);
+        fs::remove_file(rig.dir.path().join("mesh")).unwrap();
+        assert_eq!(rig.next(), ["mesh map"]);
+    }
+}

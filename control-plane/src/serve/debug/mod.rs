@@ -186,4 +186,4 @@ fn time(time: std::time::SystemTime) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

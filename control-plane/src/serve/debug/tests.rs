@@ -16,21 +16,33 @@ impl Publisher for Nobody {
     fn publish(&self, _: Arc<Snapshot>, _: ChangeSet, _: Instant) {}
 }
 
-fn look() -> Look {
+/// What there is once a folder has been read.
+pub(in crate::serve) fn look() -> Look {
     let dir = tempfile::tempdir().unwrap();
     let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}]}\n---\n\
                 apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: r, creationTimestamp: 2026-01-01T00:00:00Z}\n\
                 spec: {hosts: [a], http: [{timeout: 1s}]}\n---\nkind: Oops\n";
     std::fs::write(dir.path().join("a.yaml"), text).unwrap();
     let (changes, findings) = crate::sources::file::load(dir.path());
-    let metrics = Metrics::new();
-    let (store, batches, world) =
-        store::new(Snapshot::empty(Default::default()), [Part::Files], Nobody, metrics.clone());
     let mut batch = Batch::new(changes).with(crate::sources::Subject::Files, findings);
     batch.complete = Some(Part::Files);
-    batches.blocking_send(batch).unwrap();
+    after(Some(batch))
+}
+
+/// What there is before.
+pub(in crate::serve) fn not_ready() -> Look {
+    after(None)
+}
+
+fn after(batch: Option<Batch>) -> Look {
+    let metrics = Metrics::new();
+    let first = Snapshot::empty(Default::default());
+    let (store, batches, world) = store::new(first, [Part::Files], Nobody, metrics.clone());
+    if let Some(batch) = batch {
+        batches.try_send(batch).unwrap();
+    }
     drop(batches);
-    store.run();
+    std::thread::spawn(|| store.run()).join().unwrap();
     let command = Discovery::augment_args(clap::Command::new("x")).get_matches_from(["x"]);
     let flags = Discovery::from_arg_matches(&command).unwrap();
     let (config, _) = Config::new(flags, &mut Env::default());

@@ -144,7 +144,11 @@ fn rejected(kind: &str, object: NsName, field: &str, message: impl Into<String>)
 /// less of itself than an apiserver would.
 fn outcome(kind: Kind, json: Json<'_>, id: NsName, default_namespace: Option<&str>) -> Outcome {
     let mut cx = Cx { kind, id, default_namespace, warnings: Vec::new() };
-    match core::read(&mut cx, json) {
+    // A bug that one object brings out must not end the reading of all others.
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| core::read(&mut cx, json)));
+    match read.unwrap_or_else(|_| {
+        Err(Bad::new("", "reading it fails, which is a bug of Meltemi; please report the object"))
+    }) {
         Ok(object) => {
             Outcome::Read(Read { name: cx.id, objects: object.into_iter().collect(), warnings: cx.warnings })
         }
