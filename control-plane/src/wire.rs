@@ -102,8 +102,11 @@ async fn servers(
     let metrics_seen = Arc::new(metrics.clone());
     let look =
         http::Look { world, metrics, proxies: registry.clone(), switches: Arc::new(config.debug.clone()) };
-    let options =
-        Options { max_age: flags.keepalive_max_server_connection_age, max_request: config.max_request };
+    let options = Options {
+        max_age: flags.keepalive_max_server_connection_age,
+        max_request: config.max_request,
+        new_streams: config.new_streams,
+    };
     let ads = Ads::new(Arc::new(engine), registry)
         .limited(options)
         .observed(metrics_seen)

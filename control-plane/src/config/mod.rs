@@ -36,6 +36,8 @@ pub struct Config {
     pub watch_namespace: Option<String>,
     /// The largest request of a stream, in bytes (`ISTIO_GPRC_MAXRECVMSGSIZE`, spelled as in istiod).
     pub max_request: usize,
+    /// How many streams may begin in a second (`PILOT_MAX_REQUESTS_PER_SECOND`), if that is limited.
+    pub new_streams: Option<u32>,
     /// Debugging over HTTP.
     pub debug: Debug,
 }
@@ -86,6 +88,9 @@ impl Config {
             environment: env.iter().collect(),
         };
         let max_request = env.number("ISTIO_GPRC_MAXRECVMSGSIZE", 4 * 1024 * 1024);
+        let per_second = env.number("PILOT_MAX_REQUESTS_PER_SECOND", 0f64);
+        // istiod guesses a limit where none is set, since a stream costs it a whole translation.
+        let new_streams = (per_second > 0.0).then_some(per_second.ceil() as u32);
         let pod_name = env.text("POD_NAME", "");
         let mut notices = env.take_notices();
         let unused = env.unused();
@@ -102,6 +107,7 @@ impl Config {
             kubeconfig,
             watch_namespace,
             max_request,
+            new_streams,
             debug,
         };
         (config, notices)
