@@ -6,8 +6,9 @@
 use super::ResourceType;
 use meltemi_translation::{Scope, extension_provider};
 use meltemi_world::features::JwksFetch;
-use meltemi_world::{ChangeSet, Kind, NsName, Proxy, ServiceKey, Snapshot};
+use meltemi_world::{ChangeSet, Kind, NsName, Proxy, Resolution, Service, ServiceKey, Snapshot};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What must be generated anew for one type of resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +89,16 @@ impl Dependencies<'_> {
         fetched && !changes.services.is_empty() && !self.snapshot.request_authentications.is_empty()
     }
 
+    /// Whether a policy changed beside a service whose names the proxy resolves itself: its connections are checked by
+    /// the policies of the service's namespace, too.
+    fn service_policies_changed(&self, changes: &ChangeSet) -> bool {
+        let in_namespace = |n: &NsName, s: &Arc<Service>| {
+            s.resolution == Resolution::DynamicDns && s.namespace == n.namespace
+        };
+        let services = || self.before.services().iter().chain(self.after.services());
+        changes.of(Kind::AuthorizationPolicy).any(|n| services().any(|s| in_namespace(n, s)))
+    }
+
     /// Whether a service changed that an extension provider of the mesh names: it need not be one that the proxy sees.
     fn providers_changed(&self, changes: &ChangeSet) -> bool {
         if changes.services.is_empty() || self.snapshot.mesh.extension_providers.is_empty() {
@@ -140,6 +151,7 @@ pub(crate) fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: Resource
                 || deps.routes_changed(changes)
                 || changes.has(Kind::PeerAuthentication)
                 || changes.has(Kind::Gateway) && !deps.proxy.is_sidecar()
+                || deps.service_policies_changed(changes)
                 || POLICY.iter().any(|k| deps.any_in_reach(changes, *k))
         }
         ResourceType::Routes => {
