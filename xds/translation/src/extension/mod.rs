@@ -24,6 +24,8 @@ use meltemi_api::istio::extensions::v1alpha1::{
 use meltemi_api::istio::r#type::v1beta1::WorkloadMode;
 use std::sync::Arc;
 
+pub(crate) use wasm::scheme as url_scheme;
+
 pub use meltemi_api::istio::extensions::v1alpha1::traffic_extension::ExecutionPhase as Phase;
 
 /// What may stand behind the name of an HTTP filter: the module, or pilot-agent's stand-in where it cannot be had.

@@ -67,14 +67,17 @@ fn configuration(wasm: &WasmConfig) -> Any {
 }
 
 fn code(wasm: &WasmConfig) -> AsyncDataSource {
-    let specifier = match wasm.url.strip_prefix("file://") {
-        Some(path) => async_data_source::Specifier::Local(DataSource {
-            specifier: Some(data_source::Specifier::Filename(path.to_owned())),
+    let specifier = match scheme(&wasm.url) {
+        Some(Some("file")) => async_data_source::Specifier::Local(DataSource {
+            specifier: Some(data_source::Specifier::Filename(
+                wasm.url.strip_prefix("file://").unwrap_or(&wasm.url).to_owned(),
+            )),
             ..Default::default()
         }),
-        None => async_data_source::Specifier::Remote(RemoteDataSource {
+        of_url => async_data_source::Specifier::Remote(RemoteDataSource {
             http_uri: Some(HttpUri {
-                uri: with_scheme(&wasm.url),
+                // Without a scheme, a URL is an image's.
+                uri: if of_url == Some(None) { format!("oci://{}", wasm.url) } else { wasm.url.clone() },
                 timeout: Some(wkt::seconds(TIMEOUT)),
                 // Envoy wants a cluster, but pilot-agent fetches.
                 http_upstream_type: Some(http_uri::HttpUpstreamType::Cluster("_".to_owned())),
@@ -86,12 +89,21 @@ fn code(wasm: &WasmConfig) -> AsyncDataSource {
     AsyncDataSource { specifier: Some(specifier) }
 }
 
-/// Without a scheme, a URL is an image's.
-fn with_scheme(url: &str) -> String {
-    let has_scheme = url
-        .split_once("://")
-        .is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)));
-    if has_scheme { url.to_owned() } else { format!("oci://{url}") }
+/// The scheme of a URL, if it has one; `None` for what is no URL. A host with a port in front is taken for a scheme.
+/// Source: Go `url.Parse`.
+pub(crate) fn scheme(url: &str) -> Option<Option<&str>> {
+    let end = url.find(|c: char| !(c.is_ascii_alphanumeric() || "+-.".contains(c)));
+    match end.map(|end| url.split_at(end)) {
+        Some((scheme, rest))
+            if rest.starts_with(':') && scheme.starts_with(|c: char| c.is_ascii_alphabetic()) =>
+        {
+            Some(Some(scheme))
+        }
+        _ => {
+            let first = url.split('/').next().unwrap_or_default();
+            (!first.contains(':')).then_some(None)
+        }
+    }
 }
 
 fn environment(cx: &Cx<'_>, meta: &Meta, wasm: &WasmConfig, secrets: bool) -> EnvironmentVariables {
@@ -139,9 +151,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_without_a_scheme_is_an_images() {
-        assert_eq!(with_scheme("ghcr.io/a/b:1"), "oci://ghcr.io/a/b:1");
-        assert_eq!(with_scheme("https://a/b.wasm"), "https://a/b.wasm");
+    fn urls_may_lack_a_scheme() {
+        assert_eq!(scheme("https://a/b.wasm"), Some(Some("https")));
+        assert_eq!(scheme("ghcr.io/a/b:1"), Some(None));
+        assert_eq!(scheme("localhost:5000/a"), Some(Some("localhost")));
+        assert_eq!(scheme("127.0.0.1:5000/a"), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Source: Istio `initTrafficExtensions` (`pilot/pkg/model/push_context.go`), `pilot/pkg/config/kube/extensions`.
 
+use crate::extension::url_scheme;
 use crate::policy::Workload;
 use extensions::traffic_extension::{ExecutionPhase, FilterConfig};
 use meltemi_api::istio::extensions::v1alpha1::{
@@ -83,7 +84,7 @@ impl Extensions {
 
 fn is_usable(extension: &TrafficExtension) -> bool {
     match &extension.filter_config {
-        Some(FilterConfig::Wasm(wasm)) => !wasm.url.is_empty(),
+        Some(FilterConfig::Wasm(wasm)) => !wasm.url.is_empty() && url_scheme(&wasm.url).is_some(),
         Some(FilterConfig::Lua(lua)) => (1..=LUA_LIMIT).contains(&lua.inline_code.len()),
         None => false,
     }
