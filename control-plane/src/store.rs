@@ -1,6 +1,9 @@
 //! The one writer of the world: takes batches of changes from the sources, and publishes what follows from them.
 //!
-//! The first change after quiet goes out at once. What arrives while it is worked on is taken together next.
+//! The first change after quiet goes out at once. What arrives while it is worked on, or too soon after, is taken
+//! together next.
+
+mod pace;
 
 use arc_swap::ArcSwap;
 use meltemi_world::{Change, ChangeSet, Snapshot, World};
@@ -12,11 +15,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
+use pace::Pace;
+
 use crate::metrics::Metrics;
 use crate::sources::{Batch, Batches, Diagnostic, Part, Severity, Subject};
 
 /// How many batches may wait.
 const QUEUE: usize = 64;
+/// How often what arrives is taken while the next snapshot waits for its time.
+const STEP: Duration = Duration::from_millis(5);
 /// How many changes are taken together at most, so that a flood is published in steps.
 const TOGETHER: usize = 20_000;
 
@@ -66,6 +73,7 @@ pub struct Store<P> {
     publisher: P,
     metrics: Metrics,
     held: Vec<Change>,
+    pace: Pace,
 }
 
 /// A store that starts from `snapshot` and publishes nothing before all `parts` are complete.
@@ -83,7 +91,15 @@ pub fn new<P: Publisher>(
         findings: RwLock::default(),
     });
     let (sender, batches) = mpsc::channel(QUEUE);
-    let store = Store { world, shared: shared.clone(), batches, publisher, metrics, held: Vec::new() };
+    let store = Store {
+        world,
+        shared: shared.clone(),
+        batches,
+        publisher,
+        metrics,
+        held: Vec::new(),
+        pace: Pace::default(),
+    };
     (store, sender, shared)
 }
 
@@ -98,10 +114,18 @@ impl<P: Publisher> Store<P> {
     fn take(&mut self, first: Batch) {
         let since = first.since;
         self.note(first);
-        while self.held.len() < TOGETHER
-            && let Ok(next) = self.batches.try_recv()
-        {
-            self.note(next);
+        loop {
+            while self.held.len() < TOGETHER
+                && let Ok(next) = self.batches.try_recv()
+            {
+                self.note(next);
+            }
+            let wait = self.pace.wait(Instant::now());
+            if wait.is_zero() || self.held.len() >= TOGETHER {
+                break;
+            }
+            // In steps, so that the sources need not wait, too.
+            std::thread::sleep(wait.min(STEP));
         }
         let first_time = !self.shared.is_complete();
         if first_time && !self.shared.waiting.read().is_empty() {
@@ -122,6 +146,7 @@ impl<P: Publisher> Store<P> {
         }
         if first_time || !set.is_empty() {
             log_change(&set, since.elapsed());
+            self.pace.published(Instant::now());
             let publish = AssertUnwindSafe(|| self.publisher.publish(snapshot, set, since));
             if catch_unwind(publish).is_err() {
                 tracing::error!(
