@@ -17,7 +17,7 @@ mod watch;
 
 pub use message::{Ask, Protocol, Refusal, Request, Response, Status, Verdict};
 pub use resource::{Resource, ResourceSet, Resources, parse_version, version_text, walk};
-pub use stream::{HOLD, MAX_NAMES, MAX_TYPES, Stream};
+pub use stream::{HOLD, MAX_NAMES, MAX_TYPES, SETTLE, Stream};
 pub use subscription::{ALL, NameLists, Subscription};
 pub use types::type_url;
 

@@ -18,6 +18,10 @@ pub const MAX_TYPES: usize = 64;
 /// How long removals wait for a client that answers nothing. istioctl and other readers never answer.
 pub const HOLD: Duration = Duration::from_secs(5);
 
+/// How long changes wait for a client to settle the clusters that they may refer to. One that waits for a name to
+/// resolve takes longer, and would delay all changes to other routes.
+pub const SETTLE: Duration = Duration::from_secs(1);
+
 /// One stream.
 ///
 /// Feed it requests with [`Stream::request`], and whenever the transport can take something, ask [`Stream::next`] until
@@ -200,7 +204,7 @@ impl Stream {
             self.generation = Some(view.generation());
             self.watches.iter_mut().for_each(|w| w.stale = true);
         }
-        while let Some(i) = self.watches.iter().position(Watch::due) {
+        while let Some(i) = self.due_at(now) {
             let watch = &mut self.watches[i];
             let Some(resources) = view.resources(&watch.type_url, &watch.subscription) else {
                 watch.skip();
@@ -226,7 +230,21 @@ impl Stream {
 
     /// When to ask [`Stream::next`] again even if nothing happens.
     pub fn wake_at(&self) -> Option<Instant> {
-        self.held().filter_map(|(_, until)| until).min()
+        self.held().chain(self.due()).filter_map(|(_, until)| until).min()
+    }
+
+    /// The first type with something to compare or to answer that waits no longer.
+    fn due_at(&self, now: Instant) -> Option<usize> {
+        let mut due = self.due();
+        due.find(|(_, until)| until.is_none_or(|until| until <= now)).map(|(i, _)| i)
+    }
+
+    /// The types with something to compare or to answer, each with the time until which it waits, if it does.
+    fn due(&self) -> impl Iterator<Item = (usize, Option<Instant>)> {
+        self.watches.iter().enumerate().filter(|(_, watch)| watch.due()).map(|(i, watch)| {
+            let leader = watch.rules.waits_for.filter(|_| watch.can_wait()).and_then(|t| self.find(t));
+            (i, leader.and_then(|l| self.watches[l].introduced).map(|since| since + SETTLE))
+        })
     }
 
     /// The types with removals held back, each with the time until which it waits, if it does.
@@ -238,7 +256,7 @@ impl Stream {
         self.watches.iter().enumerate().filter_map(|(i, watch)| {
             let since = watch.held_since()?;
             let unsettled = watch.rules.removal_waits_for.iter().filter_map(|t| self.find(t));
-            let unsettled = unsettled.map(|i| &self.watches[i]).filter(|w| !w.settled());
+            let unsettled = unsettled.map(|i| &self.watches[i]).filter(|w| !w.settled() || w.due());
             let until = unsettled.map(|w| w.last.as_ref().map_or(since, |l| l.at.max(since)) + HOLD).max();
             Some((i, until))
         })

@@ -46,6 +46,8 @@ pub(crate) struct Rules {
     pub(crate) removal: Removal,
     /// The types that must be settled before a removal that goes last.
     pub(crate) removal_waits_for: &'static [&'static str],
+    /// The type of which the client must have settled what is new to it, before it is sent what may refer to that.
+    pub(crate) waits_for: Option<&'static str>,
     /// The type whose resources, when sent, make the client wait for the resource of the same name of this type.
     pub(crate) follows: Option<&'static str>,
 }
@@ -66,6 +68,7 @@ pub(crate) fn rules(url: &str) -> Rules {
         whole: false,
         removal: Removal::AtOnce,
         removal_waits_for: &[],
+        waits_for: None,
         follows: None,
     };
     let named = Rules { legacy_wildcard: false, ..rules };
@@ -88,8 +91,10 @@ pub(crate) fn rules(url: &str) -> Rules {
             follows: Some(CLUSTER),
             ..named
         },
-        LISTENER => Rules { order: 2, whole: true, ..rules },
-        ROUTE => Rules { order: 3, ..named },
+        // A route or listener takes effect at once, but a new cluster only once it has its endpoints, and until then a
+        // request for it is answered 503. Envoy sends no requests for clusters meanwhile, so its answer tells when.
+        LISTENER => Rules { order: 2, whole: true, waits_for: Some(CLUSTER), ..rules },
+        ROUTE => Rules { order: 3, waits_for: Some(CLUSTER), ..named },
         SECRET => Rules { order: 4, ..named },
         ADDRESS => Rules { order: 5, ..rules },
         WORKLOAD => Rules { order: 6, ..rules },

@@ -50,6 +50,8 @@ pub(crate) struct Watch {
     /// There is a view that was not compared yet.
     pub(crate) stale: bool,
     pub(crate) last: Option<Sent>,
+    /// Since when the client has to settle resources that were new to it.
+    pub(crate) introduced: Option<Instant>,
     acked: Option<Arc<str>>,
     error: Option<Arc<str>>,
     isolation: Isolation,
@@ -63,6 +65,8 @@ pub(crate) struct Answer {
     pub(crate) changed: Vec<Arc<str>>,
     /// It cannot be sent in parts if it is rejected.
     pub(crate) whole: bool,
+    /// Whether any of them is new to the client.
+    introduces: bool,
 }
 
 impl Watch {
@@ -83,6 +87,7 @@ impl Watch {
             owed: false,
             stale: false,
             last: None,
+            introduced: None,
             acked: None,
             error: None,
             isolation: Isolation::default(),
@@ -219,7 +224,10 @@ impl Watch {
         if *last.nonce != *nonce && error.is_none() {
             return if nonce.is_empty() { Verdict::None } else { Verdict::Expired };
         }
-        last.answered |= *last.nonce == *nonce;
+        if *last.nonce == *nonce {
+            last.answered = true;
+            self.introduced = None;
+        }
         self.error = error.map(Arc::from);
         self.isolation.answered(nonce, self.error.as_ref());
         if self.error.is_some() {
@@ -240,6 +248,11 @@ impl Watch {
         self.isolation.pending() && self.last.as_ref().is_some_and(|l| l.answered)
     }
 
+    /// Whether what is due is a change of what the client has and goes on with, rather than something it waits for.
+    pub(crate) fn can_wait(&self) -> bool {
+        if self.fresh { self.resumed } else { !self.owed && self.wanted.is_empty() }
+    }
+
     /// Whether the client has nothing left to say about what it was sent.
     pub(crate) fn settled(&self) -> bool {
         self.held.is_empty() && !self.isolation.pending() && self.last.as_ref().is_none_or(|l| l.answered)
@@ -258,6 +271,7 @@ impl Watch {
             return self.repeat(protocol, now);
         }
         let difference = self.difference(now);
+        let introduces = difference.introduces;
         let owed = std::mem::take(&mut self.owed);
         let version = now.version();
         self.stale = false;
@@ -273,7 +287,7 @@ impl Watch {
             Protocol::Sotw => {
                 let whole = self.rules.whole || self.subscription.wildcard();
                 if whole && (owed || !difference.changed.is_empty() || !difference.gone.is_empty()) {
-                    return Some(self.whole(version, changed));
+                    return Some(Answer { introduces, ..self.whole(version, changed) });
                 }
                 (difference.changed, Vec::new())
             }
@@ -281,7 +295,7 @@ impl Watch {
         if resources.is_empty() && removed.is_empty() && !owed {
             return None;
         }
-        Some(Answer { version, resources, removed, changed, whole: false })
+        Some(Answer { version, resources, removed, changed, whole: false, introduces })
     }
 
     /// Sends a part of a rejected response again.
@@ -300,12 +314,14 @@ impl Watch {
             });
             if !resources.is_empty() || !names.is_empty() {
                 let changed = resources.iter().map(|r| r.name.clone()).collect();
+                let introduces = !resources.is_empty();
                 return Some(Answer {
                     version: now.version(),
                     resources,
                     removed: names,
                     changed,
                     whole: false,
+                    introduces,
                 });
             }
         }
@@ -318,7 +334,7 @@ impl Watch {
             self.sent.iter().filter(|r| self.subscription.covers(&r.name)).cloned().collect();
         // What was rejected is sent again with the rest, and may be accepted now.
         let changed = if self.error.is_none() { changed } else { self.names_sent().collect() };
-        Answer { version, resources, removed: Vec::new(), changed, whole: true }
+        Answer { version, resources, removed: Vec::new(), changed, whole: true, introduces: false }
     }
 
     /// What the client has or was sent, and perhaps more.
@@ -366,11 +382,21 @@ impl Watch {
         let removed = std::mem::take(&mut self.held).into_keys().collect();
         let version = self.sent.version();
         // Not to be sent in parts if it is rejected: what a client does not want to lose, it keeps.
-        Answer { version, resources: Vec::new(), removed, changed: Vec::new(), whole: true }
+        Answer {
+            version,
+            resources: Vec::new(),
+            removed,
+            changed: Vec::new(),
+            whole: true,
+            introduces: false,
+        }
     }
 
     /// Makes an answer a response.
     pub(crate) fn stamp(&mut self, answer: Answer, nonce: Arc<str>, at: Instant) -> Response {
+        if answer.introduces {
+            self.introduced.get_or_insert(at);
+        }
         if !answer.whole {
             let names = answer.resources.iter().map(|r| &r.name).chain(&answer.removed).cloned().collect();
             self.isolation.sent(nonce.clone(), names);
@@ -409,6 +435,8 @@ struct Difference {
     gone: Vec<(Arc<str>, Option<u64>)>,
     /// Asked for, not there, and not known to the client either.
     missing: Vec<Arc<str>>,
+    /// Whether something in `changed` is new to the client.
+    introduces: bool,
 }
 
 impl Watch {
@@ -433,9 +461,10 @@ impl Watch {
             let Self { sent, subscription, held, known, .. } = self;
             walk(sent, now, |old, new| match (old, new) {
                 (Some(old), Some(new)) if Arc::ptr_eq(old, new) || old.version == new.version => {}
-                (_, Some(new)) if subscription.covers(&new.name) => {
-                    let has = held.remove(&new.name).or_else(|| known.remove(&new.name)).flatten();
-                    if has != Some(new.version) {
+                (old, Some(new)) if subscription.covers(&new.name) => {
+                    let has = held.remove(&new.name).or_else(|| known.remove(&new.name));
+                    found.introduces |= old.is_none() && has.is_none();
+                    if has.flatten() != Some(new.version) {
                         found.changed.push(Arc::clone(new));
                     }
                 }
