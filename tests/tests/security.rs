@@ -34,6 +34,15 @@ fn authorization(name: &str, spec: Value) -> Value {
 /// Enough for both servers to have been asked: a change reaches one of them first.
 const BOTH: u64 = 20;
 
+/// A connection for each request to `server`: one that is open when a policy changes ends by the old one, as Envoy drains
+/// it.
+fn fresh_connections() -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "server", "namespace": "shop"},
+        "spec": {"host": "server", "trafficPolicy": {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}}},
+    })
+}
+
 fn answered(report: &Report, status: u16) -> bool {
     report.statuses.get(&status) == Some(&report.sent)
 }
@@ -73,14 +82,16 @@ async fn strict_mutual_tls_shuts_out_who_has_no_certificate_and_nobody_else() ->
 async fn policies_are_enforced_by_identity_and_request() -> Result<()> {
     let _turn = alone().await;
     let shop = Shop::open(&[]).await?;
+    shop.mesh.state.write("connections", &[fresh_connections()])?;
     let other = Workload::new("shop", "other", "v1", [10, 244, 1, 20]);
     shop.mesh
         .state
         .write("other", &[workload::service("shop", "other", [10, 96, 1, 20], &[]), other.pod()])?;
     let other = shop.mesh.sidecar(&other, &[8080], &[]).await?;
     let as_client = |path: &str| shop.ask(Requests::to(&format!("{URL}{path}"), SERVER).count(BOTH));
-    let as_other =
-        |path: &str| Requests::to(&format!("{URL}{path}"), SERVER).count(BOTH).send(&other.pod, shop.mesh.dir());
+    let as_other = |path: &str| {
+        Requests::to(&format!("{URL}{path}"), SERVER).count(BOTH).send(&other.pod, shop.mesh.dir())
+    };
     let report = as_other("").await?;
     assert!(answered(&report, 200), "{report:?}");
 
