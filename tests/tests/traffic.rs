@@ -9,9 +9,11 @@ use meltemi_tests::{
     client::Requests,
     load::Report,
     shop::{GATEWAY_PORT, HTTP, SERVER, Shop, URL, alone, ingress, requests, routes, subsets, to_subset},
-    wait, workload,
+    wait,
+    workload::{self, Port, Workload},
 };
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn assert_all_answered(report: &Report, sent: u64) {
     assert_eq!((report.sent, report.failed()), (sent, 0), "{report:?}");
@@ -213,6 +215,42 @@ async fn a_subset_that_takes_the_place_of_another_costs_no_error() -> Result<()>
     let report = load.stop().await?;
     assert_eq!(report.failed(), 0, "{report:?}");
     assert_eq!(report.names.len(), 2, "both versions answered: {report:?}");
+    shop.nothing_rejected().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_go_both_ways_on_a_tcp_port_and_a_service_may_come_later() -> Result<()> {
+    let _turn = alone().await;
+    const PORTS: &[Port<'_>] = &[("tcp", 9000, 9000)];
+    let shop = Shop::open(&[]).await?;
+    let echo = Workload::new("shop", "echo", "v1", [10, 244, 1, 30]);
+    shop.mesh.state.write(
+        "echo",
+        &[
+            workload::service("shop", "echo", [10, 96, 1, 30], PORTS),
+            workload::slice("shop", "echo", PORTS, &[&echo]),
+            echo.pod(),
+        ],
+    )?;
+    let echo = shop.mesh.sidecar(&echo, &[8080], &[9000]).await?;
+    let service = ([10, 96, 1, 30], 9000).into();
+    let mut stream = wait::until("the service is reached", Duration::from_secs(5), async || {
+        let mut stream = shop.client.pod.place.connect(service).await?;
+        let mut greeting = [0; 8];
+        stream.read_exact(&mut greeting).await?;
+        Ok((greeting == *b"echo-v1\n").then_some(stream))
+    })
+    .await?;
+    let sent: Vec<u8> = (0..1 << 20).map(|n: u32| n.to_le_bytes()[0]).collect();
+    let mut received = vec![0; sent.len()];
+    let (mut from, mut to) = stream.split();
+    let (wrote, read) = tokio::join!(to.write_all(&sent), from.read_exact(&mut received));
+    wrote?;
+    read?;
+    assert!(received == sent, "what came back is not what was sent");
+    let encrypted = echo.envoy.stats("ssl.handshake$").await?.values().sum::<u64>();
+    assert!(encrypted > 0, "it went in clear");
+    assert_eq!(echo.envoy.rejected().await?, 0, "{}", echo.envoy.process.log_tail(20));
     shop.nothing_rejected().await
 }
 
