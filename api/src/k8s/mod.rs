@@ -7,6 +7,7 @@ mod base;
 mod endpoints;
 mod node;
 mod pod;
+mod reference_grant;
 mod secret;
 mod service;
 
@@ -17,6 +18,7 @@ pub use endpoints::{
 };
 pub use node::{Namespace, Node, NodeAddress, NodeStatus};
 pub use pod::{Container, ContainerPort, Pod, PodCondition, PodIp, PodSpec, PodStatus};
+pub use reference_grant::{ReferenceGrant, ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo};
 pub use secret::{ConfigMap, Secret};
 pub use service::{
     LoadBalancerIngress, LoadBalancerStatus, Service, ServiceBody, ServicePort, ServiceSpec, ServiceStatus,

@@ -81,6 +81,8 @@ pub fn read(env: &mut Env) -> Features {
         multiple_custom_authz_providers: env
             .flag("PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS", d.multiple_custom_authz_providers),
         jwks_fetch: jwks_fetch(env),
+        xds_identity_check: env.flag("PILOT_ENABLE_XDS_IDENTITY_CHECK", d.xds_identity_check),
+        multi_root: env.flag("ISTIO_MULTIROOT_MESH", d.multi_root),
         quic_listeners: env.flag("PILOT_ENABLE_QUIC_LISTENERS", d.quic_listeners),
         status_port_proxy_protocol: env
             .flag("ENVOY_STATUS_PORT_ENABLE_PROXY_PROTOCOL", d.status_port_proxy_protocol),

@@ -84,6 +84,7 @@ impl Config {
             domain: flags.domain.as_str().into(),
             namespace: namespace.into(),
             revision: revision.into(),
+            secret_access_reviewed: !file_mode(&flags),
             features,
             environment: env.iter().collect(),
         };
@@ -115,10 +116,13 @@ impl Config {
 
     /// Whether everything is read from files, and no cluster is needed.
     pub fn file_mode(&self) -> bool {
-        self.flags.registries.iter().any(|r| r.eq_ignore_ascii_case("File"))
-            || (self.flags.config_dir.is_some()
-                && self.flags.registries.iter().all(|r| r.is_empty() || r == "Mock"))
+        file_mode(&self.flags)
     }
+}
+
+fn file_mode(flags: &Discovery) -> bool {
+    flags.registries.iter().any(|r| r.eq_ignore_ascii_case("File"))
+        || (flags.config_dir.is_some() && flags.registries.iter().all(|r| r.is_empty() || r == "Mock"))
 }
 
 /// Reads the command line. Unknown flags of `discovery` are left out and named in the second part.

@@ -66,6 +66,11 @@ pub trait ProxyHandle: Send + Sync + 'static {
 
     /// What the proxy has now; at least as new as the last update that was announced.
     fn view(&self) -> Arc<dyn View>;
+
+    /// What the proxy asks for and cannot have, by name, each with the reason.
+    fn problems(&self) -> Vec<(Arc<str>, String)> {
+        Vec::new()
+    }
 }
 
 /// That a proxy may have something new.

@@ -108,6 +108,10 @@ pub struct Features {
     pub multiple_custom_authz_providers: bool,
     /// `PILOT_JWT_ENABLE_REMOTE_JWKS`: who fetches keys of JWT issuers.
     pub jwks_fetch: JwksFetch,
+    /// `PILOT_ENABLE_XDS_IDENTITY_CHECK`: a stream may only be of a proxy whose identity it proves.
+    pub xds_identity_check: bool,
+    /// `ISTIO_MULTIROOT_MESH`: proxies are told of all roots of the mesh.
+    pub multi_root: bool,
     /// `PILOT_ENABLE_QUIC_LISTENERS`.
     pub quic_listeners: bool,
     /// `ENVOY_STATUS_PORT_ENABLE_PROXY_PROTOCOL`.
@@ -191,6 +195,8 @@ impl Default for Features {
             canonical_services_for_external: false,
             multiple_custom_authz_providers: false,
             jwks_fetch: JwksFetch::ControlPlane,
+            xds_identity_check: true,
+            multi_root: false,
             quic_listeners: false,
             status_port_proxy_protocol: false,
             dynamic_dns_max_hosts: 1024,

@@ -12,6 +12,8 @@ pub mod diagnostics;
 pub mod endpoint;
 pub mod features;
 pub mod host;
+pub mod identity;
+pub mod jwks;
 pub mod labels;
 pub mod mesh;
 pub mod name;

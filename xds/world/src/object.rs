@@ -1,5 +1,7 @@
 //! What sources hand in: typed objects, and their removal.
 
+use crate::identity::SecretAccess;
+use crate::jwks::Jwks;
 use crate::labels::Labels;
 use crate::workload::{Namespace, Node, Pod};
 use crate::{Config, NsName, Str};
@@ -41,6 +43,11 @@ pub enum Kind {
     TrafficExtension,
     Ingress,
     IngressClass,
+    ReferenceGrant,
+    /// Whether a gateway may read Secrets: what the apiserver answers when asked.
+    SecretAccess,
+    /// Keys that were fetched.
+    Jwks,
 }
 
 impl Kind {
@@ -71,6 +78,9 @@ impl Kind {
             Self::TrafficExtension => "TrafficExtension",
             Self::Ingress => "Ingress",
             Self::IngressClass => "IngressClass",
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::SecretAccess => "SecretAccess",
+            Self::Jwks => "Jwks",
         }
     }
 }
@@ -180,6 +190,9 @@ pub enum Object {
     Telemetry(Arc<Config<telemetry::Telemetry>>),
     WasmPlugin(Arc<Config<extensions::WasmPlugin>>),
     TrafficExtension(Arc<Config<extensions::TrafficExtension>>),
+    ReferenceGrant(Arc<Config<k8s::ReferenceGrantSpec>>),
+    SecretAccess(Arc<SecretAccess>),
+    Jwks(Arc<Jwks>),
 }
 
 /// One thing that a source saw.
@@ -221,6 +234,9 @@ impl Object {
             Self::Telemetry(o) => (Kind::Telemetry, o.meta.key()),
             Self::WasmPlugin(o) => (Kind::WasmPlugin, o.meta.key()),
             Self::TrafficExtension(o) => (Kind::TrafficExtension, o.meta.key()),
+            Self::ReferenceGrant(o) => (Kind::ReferenceGrant, o.meta.key()),
+            Self::SecretAccess(o) => (Kind::SecretAccess, o.account.clone()),
+            Self::Jwks(o) => (Kind::Jwks, o.source.key()),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Source: Istio `pkg/model/proxy.go` (`NodeMetadata`), `pilot/pkg/model/context.go` (`ParseServiceNodeWithMetadata`).
 
 use crate::labels::Labels;
-use crate::{Locality, Str};
+use crate::{Locality, NsName, Str};
 use meltemi_api::envoy::config::core::v3::Node;
 use meltemi_api::istio::mesh::v1alpha1::ProxyConfig;
 use serde::Deserialize;
@@ -228,6 +228,8 @@ pub struct Proxy {
     /// Whether it has Istio's own extensions. A proxy that lists no extension at all is taken for Istio's; one that
     /// lists some but none of Istio's is a stock Envoy.
     pub istio_extensions: Extensions,
+    /// The service account that its stream proved; none on a plaintext stream.
+    pub verified: Option<NsName>,
 }
 
 /// Which of Istio's own Envoy extensions a proxy understands.
@@ -241,11 +243,22 @@ pub struct Extensions {
     pub metadata_exchange: bool,
     /// HTTP filter `istio.peer_metadata` and the formatter and upstream filters that go with it.
     pub peer_metadata: bool,
+    /// Private key provider `cryptomb`.
+    pub cryptomb: bool,
+    /// Private key provider `qat`.
+    pub qat: bool,
 }
 
 impl Extensions {
     /// All of them, as Istio's own proxy has.
-    pub const ISTIO: Self = Self { alpn: true, stats: true, metadata_exchange: true, peer_metadata: true };
+    pub const ISTIO: Self = Self {
+        alpn: true,
+        stats: true,
+        metadata_exchange: true,
+        peer_metadata: true,
+        cryptomb: true,
+        qat: true,
+    };
 
     /// Reads what a node lists: an extension counts if its name or one of its type URLs is listed.
     pub fn of(node: &Node) -> Self {
@@ -266,6 +279,8 @@ impl Extensions {
                 "envoy.tcp.metadataexchange.config.MetadataExchange",
             ]),
             peer_metadata: lists(&["istio.peer_metadata", "io.istio.http.peer_metadata.Config"]),
+            cryptomb: lists(&["cryptomb"]),
+            qat: lists(&["qat"]),
         }
     }
 }
@@ -334,6 +349,7 @@ impl Proxy {
             metadata,
             ip_mode,
             istio_extensions: Extensions::of(node),
+            verified: None,
         })
     }
 

@@ -2,6 +2,8 @@
 
 use crate::diagnostics::Diagnostic;
 use crate::features::Features;
+use crate::identity::SecretAccess;
+use crate::jwks::Jwks;
 use crate::object::{ConfigMap, KubeService, Secret, Slice};
 use crate::registry::Registry;
 use crate::workload::{Namespace, Node, Pod};
@@ -14,6 +16,7 @@ use meltemi_api::istio::{
     security::v1beta1 as security,
     telemetry::v1alpha1::Telemetry,
 };
+use meltemi_api::k8s::ReferenceGrantSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -56,6 +59,9 @@ pub struct Settings {
     pub namespace: Str,
     /// The control plane's revision (`REVISION`, `default` by default).
     pub revision: Str,
+    /// Whether gateways may read Secrets only if the apiserver says so of their service account (`list secrets` in its
+    /// namespace). Without an apiserver there is nobody to ask, and those of their own namespace are theirs.
+    pub secret_access_reviewed: bool,
     /// istiod's switches.
     pub features: Features,
     /// The process's environment variables.
@@ -69,6 +75,7 @@ impl Default for Settings {
             domain: "cluster.local".into(),
             namespace: "istio-system".into(),
             revision: "default".into(),
+            secret_access_reviewed: false,
             features: Features::default(),
             environment: Environment::default(),
         }
@@ -110,6 +117,11 @@ pub struct Snapshot {
     pub telemetries: Table<Config<Telemetry>>,
     pub wasm_plugins: Table<Config<WasmPlugin>>,
     pub traffic_extensions: Table<Config<TrafficExtension>>,
+    pub reference_grants: Table<Config<ReferenceGrantSpec>>,
+    /// Which service accounts of gateways may read Secrets, of those that were asked for.
+    pub secret_access: Table<SecretAccess>,
+    /// Keys of JWT issuers that were fetched.
+    pub jwks: Table<Jwks>,
     /// Services and their endpoints, from Kubernetes and from ServiceEntries, ready to be asked.
     pub registry: Registry,
     /// What is wrong with the objects above.
@@ -146,6 +158,9 @@ impl Snapshot {
             telemetries: OrdMap::new(),
             wasm_plugins: OrdMap::new(),
             traffic_extensions: OrdMap::new(),
+            reference_grants: OrdMap::new(),
+            secret_access: OrdMap::new(),
+            jwks: OrdMap::new(),
             registry: Registry::default(),
             diagnostics: OrdMap::new(),
         }

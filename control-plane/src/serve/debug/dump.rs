@@ -139,7 +139,11 @@ fn resources(connection: &Connection, short: &str) -> Vec<Shown> {
 /// Takes secrets out of a JSON value.
 fn redact(name: &str, value: &mut Value) {
     match value {
-        _ if matches!(name, "privateKey" | "password" | "genericSecret" | "sessionTicketKeys") => {
+        _ if matches!(
+            name,
+            "privateKey" | "privateKeyProvider" | "password" | "genericSecret" | "sessionTicketKeys"
+        ) =>
+        {
             *value = json!({"inlineBytes": REDACTED});
         }
         Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| redact(name, value)),

@@ -10,6 +10,8 @@ use meltemi_api::envoy::service::status::v3::{ClientConfig, ConfigStatus};
 use meltemi_api::json::{UnknownFields, from_json};
 use meltemi_api::wkt::{Any, json_to_struct};
 use meltemi_server::{Asked, Connection, HEALTH, Reply, Special, TypeState};
+use meltemi_world::NsName;
+use meltemi_world::identity::service_account;
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Look, dump};
@@ -38,16 +40,17 @@ impl Pages {
     /// Of which namespace's proxies the caller may know: `None` for all, `Err` for none.
     fn scope(&self, asked: &Asked<'_>) -> Result<Option<String>, ()> {
         let switches = &self.look.switches;
-        let identity = asked.connection.peer.identities.iter().find_map(|id| namespace_of(id));
+        let identity = asked.connection.peer.identities.iter().find_map(|id| service_account(id));
         match identity {
             // Only what tells nothing of the configuration is open to callers without identity, and only if that is wanted.
             None if asked.type_url != DEBUG && !switches.auth => Ok(None),
             None => Err(()),
             Some(_) if !switches.auth => Ok(None),
-            Some(namespace) => {
+            Some(NsName { namespace, .. }) => {
                 let root = &self.look.world.snapshot().mesh.root_namespace;
-                let all = namespace == root || switches.allowed_namespaces.iter().any(|n| n == namespace);
-                Ok((!all).then(|| namespace.to_owned()))
+                let all =
+                    *namespace == **root || switches.allowed_namespaces.iter().any(|n| **n == *namespace);
+                Ok((!all).then(|| namespace.to_string()))
             }
         }
     }
@@ -126,15 +129,6 @@ fn control_plane(instance: &str) -> String {
     json!({"Component": "istiod", "ID": instance, "Info": BUILD}).to_string()
 }
 
-/// The namespace in `spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT`.
-fn namespace_of(identity: &str) -> Option<&str> {
-    let path = identity.strip_prefix("spiffe://")?.split_once('/')?.1;
-    match path.split('/').collect::<Vec<_>>()[..] {
-        ["ns", namespace, "sa", _] => Some(namespace),
-        _ => None,
-    }
-}
-
 /// Whether this is a proxy, and not istioctl asking.
 fn is_proxy(connection: &Connection) -> bool {
     let has_config =
@@ -195,13 +189,6 @@ fn packed(mut part: Value) -> Option<Any> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn identities_have_a_namespace() {
-        assert_eq!(namespace_of("spiffe://cluster.local/ns/istio-system/sa/default"), Some("istio-system"));
-        assert_eq!(namespace_of("spiffe://td/x"), None);
-        assert_eq!(namespace_of("https://td/ns/a/sa/b"), None);
-    }
 
     #[test]
     fn a_part_of_a_dump_becomes_a_message() {

@@ -2,7 +2,7 @@
 
 use meltemi_api::k8s;
 use meltemi_world::convert::project;
-use meltemi_world::{Kind, NsName, Object};
+use meltemi_world::{Config, Kind, NsName, Object};
 use std::sync::Arc;
 
 use super::{Bad, Cx, Json, Outcome, Read, istio, read as whole};
@@ -53,6 +53,12 @@ pub(super) fn read(cx: &mut Cx<'_>, json: Json<'_>) -> Result<Option<Object>, Ba
             let mut from: k8s::ConfigMap = whole(json)?;
             cx.complete(&mut from.metadata)?;
             Object::ConfigMap(Arc::new(project::config_map(from)))
+        }
+        Kind::ReferenceGrant => {
+            let mut from: k8s::ReferenceGrant = whole(json)?;
+            cx.complete(&mut from.metadata)?;
+            let meta = project::meta(&from.metadata);
+            Object::ReferenceGrant(Arc::new(Config { meta, spec: from.spec }))
         }
         _ => istio::read(cx, json)?,
     }))

@@ -38,6 +38,7 @@ const NETWORKING: &str = "networking.istio.io";
 const SECURITY: &str = "security.istio.io";
 const TELEMETRY: &str = "telemetry.istio.io";
 const EXTENSIONS: &str = "extensions.istio.io";
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 const fn core(kind: Kind, plural: &'static str) -> Resource {
     Resource { kind, group: "", versions: &["v1"], plural, namespaced: true, crd: false }
@@ -52,7 +53,7 @@ const fn istio(kind: Kind, group: &'static str, plural: &'static str) -> Resourc
 }
 
 /// The kinds that are read. Source of the versions: Istio's `crd-all.gen.yaml`.
-pub const RESOURCES: [Resource; 22] = [
+pub const RESOURCES: [Resource; 23] = [
     Resource { namespaced: false, ..core(Kind::Namespace, "namespaces") },
     Resource { namespaced: false, ..core(Kind::Node, "nodes") },
     core(Kind::Pod, "pods"),
@@ -75,12 +76,13 @@ pub const RESOURCES: [Resource; 22] = [
     Resource { versions: &["v1", "v1alpha1"], ..istio(Kind::Telemetry, TELEMETRY, "telemetries") },
     Resource { versions: &["v1alpha1"], ..istio(Kind::WasmPlugin, EXTENSIONS, "wasmplugins") },
     Resource { versions: &["v1alpha1"], ..istio(Kind::TrafficExtension, EXTENSIONS, "trafficextensions") },
+    istio(Kind::ReferenceGrant, GATEWAY_API, "referencegrants"),
 ];
 
 /// Groups whose objects Istio reads and Meltemi does not yet.
 const LATER: [&str; 5] = [
     "networking.k8s.io",
-    "gateway.networking.k8s.io",
+    GATEWAY_API,
     "gateway.networking.x-k8s.io",
     "inference.networking.k8s.io",
     "multicluster.x-k8s.io",

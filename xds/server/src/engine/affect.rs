@@ -6,6 +6,7 @@
 use super::ResourceType;
 use meltemi_translation::{Scope, extension_provider};
 use meltemi_world::features::JwksFetch;
+use meltemi_world::jwks;
 use meltemi_world::{ChangeSet, Kind, NsName, Proxy, Resolution, Service, ServiceKey, Snapshot};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub(crate) enum Stale {
     No,
     /// Only what belongs to these services.
     Services(BTreeSet<ServiceKey>),
+    /// Only what is made of these objects.
+    Objects(BTreeSet<(Kind, NsName)>),
     /// Everything of the type.
     All,
 }
@@ -28,7 +31,9 @@ impl Stale {
         match (&mut *self, other) {
             (Self::All, _) | (_, Self::No) => {}
             (Self::Services(a), Self::Services(b)) => a.extend(b),
-            (this, other) => *this = other,
+            (Self::Objects(a), Self::Objects(b)) => a.extend(b),
+            (this @ Self::No, other) => *this = other,
+            (this, _) => *this = Self::All,
         }
     }
 }
@@ -89,6 +94,29 @@ impl Dependencies<'_> {
         fetched && !changes.services.is_empty() && !self.snapshot.request_authentications.is_empty()
     }
 
+    /// Whether keys were fetched anew that a policy in reach verifies tokens with.
+    fn keys_changed(&self, changes: &ChangeSet) -> bool {
+        let mode = self.snapshot.settings.features.jwks_fetch;
+        let mut policies = self.snapshot.request_authentications.iter().filter(|(n, _)| self.in_reach(n));
+        changes.has(Kind::Jwks)
+            && policies.any(|(_, policy)| {
+                let sources = policy.spec.jwt_rules.iter().filter_map(|rule| jwks::Source::of(rule, mode));
+                sources.map(|source| source.key()).any(|key| changes.of(Kind::Jwks).any(|n| *n == key))
+            })
+    }
+
+    /// What changed of what secrets are made of, and of who may have them.
+    fn secrets(&self, changes: &ChangeSet) -> Stale {
+        let Some(identity) = &self.proxy.verified else { return Stale::No };
+        let references = changes.has(Kind::Gateway) || changes.has(Kind::ReferenceGrant);
+        if references && !self.proxy.is_sidecar() || changes.of(Kind::SecretAccess).any(|n| n == identity) {
+            return Stale::All;
+        }
+        let of = |kind| changes.of(kind).map(move |name| (kind, name.clone()));
+        let objects: BTreeSet<_> = of(Kind::Secret).chain(of(Kind::ConfigMap)).collect();
+        if objects.is_empty() { Stale::No } else { Stale::Objects(objects) }
+    }
+
     /// Whether a policy changed beside a service whose names the proxy resolves itself: its connections are checked by
     /// the policies of the service's namespace, too.
     fn service_policies_changed(&self, changes: &ChangeSet) -> bool {
@@ -144,6 +172,7 @@ pub(crate) fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: Resource
             services
                 || deps.own_listeners_changed(changes)
                 || deps.key_servers_changed(changes)
+                || deps.keys_changed(changes)
                 || deps.providers_changed(changes)
                 || scope
                 || filters
@@ -163,7 +192,7 @@ pub(crate) fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: Resource
                 || changes.has(Kind::Gateway) && !deps.proxy.is_sidecar()
                 || deps.any_in_reach(changes, Kind::ProxyConfig)
         }
-        ResourceType::Secrets => changes.has(Kind::Secret) || changes.has(Kind::ConfigMap),
+        ResourceType::Secrets => return deps.secrets(changes),
         ResourceType::Extensions => {
             let plugins = [Kind::WasmPlugin, Kind::TrafficExtension];
             // Modules are pulled with credentials of Secrets.

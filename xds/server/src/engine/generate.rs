@@ -3,6 +3,8 @@
 use super::ResourceType;
 use bytes::Bytes;
 use meltemi_distribution::Resource;
+use meltemi_translation::sds::certificate::Validity;
+use meltemi_translation::sds::secret::{self, Problem};
 use meltemi_translation::{Cx, cluster, endpoint, extension, listener, patch, route};
 use prost::Message;
 use std::sync::Arc;
@@ -25,6 +27,14 @@ pub(crate) fn whole(cx: &Cx<'_>, kind: ResourceType) -> Vec<Arc<Resource>> {
         }
         _ => Vec::new(),
     }
+}
+
+/// A secret, and when its certificates are valid.
+///
+/// # Errors
+/// If it is not to be had.
+pub(crate) fn secret(cx: &Cx<'_>, name: &str) -> Result<(Resource, Validity), Problem> {
+    secret::secret(cx, name).map(|made| (encode(name, &made.secret), made.validity))
 }
 
 /// One resource of a type that is sent by name; `None` where there is none of that name.

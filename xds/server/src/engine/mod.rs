@@ -5,6 +5,7 @@
 //! serves all others that are equal to it in what translation looked at.
 
 mod affect;
+mod attend;
 mod generate;
 mod kinds;
 mod proxy_view;
@@ -13,10 +14,11 @@ mod state;
 
 use crate::source::{Peer, ProxyHandle, Rejection, Source, Update};
 use arc_swap::ArcSwap;
+pub use attend::{Attendant, Unattended};
 pub use kinds::{NAME_TABLE, ResourceType};
 use meltemi_api::envoy::config::core::v3::Node;
 use meltemi_distribution::{Resources, Subscription, View};
-use meltemi_world::{ChangeSet, Proxy, Snapshot};
+use meltemi_world::{ChangeSet, NsName, Proxy, Snapshot};
 use parking_lot::Mutex;
 use proxy_view::ProxyView;
 use state::State;
@@ -30,13 +32,25 @@ pub struct Engine {
     state: ArcSwap<State>,
     updates: watch::Sender<Update>,
     ready: AtomicBool,
+    attendant: Arc<dyn Attendant>,
 }
 
 impl Engine {
     /// An engine that starts from `snapshot`. It serves nothing until something is published.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
         let (updates, _) = watch::channel(Update { generation: 0, since: Instant::now() });
-        Self { state: ArcSwap::from_pointee(State::first(snapshot)), updates, ready: AtomicBool::new(false) }
+        Self {
+            state: ArcSwap::from_pointee(State::first(snapshot)),
+            updates,
+            ready: AtomicBool::new(false),
+            attendant: Arc::new(Unattended),
+        }
+    }
+
+    /// The same engine, attended.
+    #[must_use]
+    pub fn attended(self, attendant: Arc<dyn Attendant>) -> Self {
+        Self { attendant, ..self }
     }
 
     /// Puts the next snapshot in place and wakes the streams. Called by the one writer of the world.
@@ -61,7 +75,11 @@ impl Engine {
     /// # Errors
     /// If the node cannot be read.
     pub fn view_of(&self, node: &Node) -> Result<Arc<dyn View>, Rejection> {
-        Ok(Arc::new(Pinned::new(ProxyView::new(self.read(node)?, self.state.load_full()))))
+        Ok(Arc::new(Pinned::new(self.proxy_view(self.read(node)?))))
+    }
+
+    fn proxy_view(&self, proxy: Proxy) -> ProxyView {
+        ProxyView::new(proxy, self.state.load_full(), self.attendant.clone())
     }
 
     fn read(&self, node: &Node) -> Result<Proxy, Rejection> {
@@ -95,7 +113,7 @@ impl View for Pinned {
 
     fn resources(&self, type_url: &str, wanted: &Subscription) -> Option<Resources> {
         let kind = ResourceType::of(type_url)?;
-        Some(self.view.lock().resources(kind, wanted))
+        self.view.lock().resources(kind, wanted)
     }
 }
 
@@ -110,6 +128,10 @@ impl ProxyHandle for Handle {
         self.view.lock().catch_up(state);
         Arc::new(Pinned { generation, view: self.view.clone() })
     }
+
+    fn problems(&self) -> Vec<(Arc<str>, String)> {
+        self.view.lock().problems()
+    }
 }
 
 impl Source for Arc<Engine> {
@@ -117,8 +139,25 @@ impl Source for Arc<Engine> {
         self.ready.load(Ordering::Acquire)
     }
 
-    fn open(&self, node: &Node, _peer: &Peer) -> Result<Arc<dyn ProxyHandle>, Rejection> {
-        let view = ProxyView::new(self.read(node)?, self.state.load_full());
+    fn open(&self, node: &Node, peer: &Peer) -> Result<Arc<dyn ProxyHandle>, Rejection> {
+        let mut proxy = self.read(node)?;
+        let checks = self.state.load().snapshot.settings.features.xds_identity_check;
+        if checks && !peer.identities.is_empty() {
+            proxy.verified = Some(verify(&proxy, peer)?);
+        }
+        let view = self.proxy_view(proxy);
         Ok(Arc::new(Handle { engine: self.clone(), view: Arc::new(Mutex::new(view)) }))
     }
+}
+
+/// The service account of the proxy, if the stream proved that it is this one's. Source: Istio `authorize`.
+fn verify(proxy: &Proxy, peer: &Peer) -> Result<NsName, Rejection> {
+    proxy.identity_among(&peer.identities).ok_or_else(|| {
+        let identities = peer.identities.join(" ");
+        let (namespace, account) = (&proxy.namespace, &proxy.metadata.service_account);
+        tracing::warn!(peer = ?peer.address, identities, %namespace, account, "a stream is not of the proxy it says");
+        Rejection::Forbidden(format!(
+            "authorization failed: no identities ([{identities}]) matched {namespace}/{account}"
+        ))
+    })
 }

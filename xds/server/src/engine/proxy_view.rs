@@ -2,12 +2,15 @@
 
 use super::ResourceType;
 use super::affect::{Dependencies, Stale, stale};
+use super::attend::Attendant;
 use super::generate;
 use super::shared::ViewKey;
 use super::state::State;
 use meltemi_distribution::{Resource, ResourceSet, Resources, Subscription};
 use meltemi_translation::gateway::{self, MergedGateway};
 use meltemi_translation::names::SELF_DISCOVERY;
+use meltemi_translation::sds::reference::Reference;
+use meltemi_translation::sds::secret;
 use meltemi_translation::{Cx, Scope};
 use meltemi_world::registry::ServiceTarget;
 use meltemi_world::{Kind, NsName, Proxy};
@@ -24,6 +27,7 @@ pub(crate) struct ProxyView {
     gateway: Option<MergedGateway>,
     state: Arc<State>,
     types: BTreeMap<ResourceType, Kept>,
+    attendant: Arc<dyn Attendant>,
 }
 
 /// Resources of one type, as they were last generated.
@@ -46,10 +50,16 @@ impl Kept {
     }
 
     /// Drops the answers that must be generated anew.
-    fn forget(&mut self, stale: &Stale) {
+    fn forget(&mut self, stale: &Stale, namespace: &str) {
         match stale {
             Stale::No => {}
             Stale::All => self.named.clear(),
+            Stale::Objects(objects) => {
+                let changed = |kind, name: &NsName| objects.contains(&(kind, name.clone()));
+                self.named.retain(|name, _| {
+                    !Reference::read(name, namespace).is_ok_and(|reference| reference.concerns(&changed))
+                });
+            }
             // Names of endpoints end with the service's host (`outbound|80||HOST`), but for the proxy's own peers.
             Stale::Services(keys) => {
                 self.named.retain(|name, _| {
@@ -62,13 +72,13 @@ impl Kept {
 
 impl ProxyView {
     /// A proxy that has just announced itself.
-    pub(crate) fn new(announced: Proxy, state: Arc<State>) -> Self {
+    pub(crate) fn new(announced: Proxy, state: Arc<State>, attendant: Arc<dyn Attendant>) -> Self {
         let proxy = state.snapshot.resolve(&announced);
         let targets = state.snapshot.service_targets(&proxy);
         let scope = state.scope(&Scope::key(&state.index, &proxy));
         let key = ViewKey::of(&proxy, &targets);
-        let mut view =
-            Self { announced, proxy, key, targets, scope, gateway: None, state, types: BTreeMap::new() };
+        let types = BTreeMap::new();
+        let mut view = Self { announced, proxy, key, targets, scope, gateway: None, state, types, attendant };
         view.merge_gateways();
         view
     }
@@ -98,7 +108,8 @@ impl ProxyView {
             });
         }
         self.state = state;
-        let gateways = changes.as_ref().is_none_or(|c| c.mesh || c.has(Kind::Gateway));
+        let gateways =
+            changes.as_ref().is_none_or(|c| c.mesh || c.has(Kind::Gateway) || c.has(Kind::ReferenceGrant));
         if gateways || own_changed {
             self.merge_gateways();
         }
@@ -136,8 +147,15 @@ impl ProxyView {
         differs
     }
 
-    /// What the proxy has of a type. As long as nothing changes for it, this is the very same set.
-    pub(crate) fn resources(&mut self, kind: ResourceType, wanted: &Subscription) -> Resources {
+    /// What the proxy has of a type. As long as nothing changes for it, this is the very same set. `None` if it is not
+    /// known yet what it may have.
+    pub(crate) fn resources(&mut self, kind: ResourceType, wanted: &Subscription) -> Option<Resources> {
+        if kind == ResourceType::Secrets
+            && let Some(account) = secret::unreviewed(&self.cx(), wanted.names())
+        {
+            self.attendant.review(account);
+            return None;
+        }
         let mut kept = self.types.remove(&kind).unwrap_or_default();
         let stale = std::mem::take(&mut kept.stale);
         if kind.is_whole() {
@@ -147,7 +165,7 @@ impl ProxyView {
                 kept.set = Some(kept.same_or(fresh));
             }
         } else if stale != Stale::No || kept.set.is_none() || kept.wanted != *wanted {
-            kept.forget(&stale);
+            kept.forget(&stale, &self.proxy.namespace);
             let named =
                 wanted.names().iter().map(|name| (name.clone(), self.one(&mut kept, kind, name))).collect();
             kept.named = named;
@@ -157,17 +175,35 @@ impl ProxyView {
         }
         let set = kept.set.clone().unwrap_or_default();
         self.types.insert(kind, kept);
-        set
+        Some(set)
+    }
+
+    /// The secrets that the proxy asks for and cannot have, each with the reason.
+    pub(crate) fn problems(&self) -> Vec<(Arc<str>, String)> {
+        let Some(kept) = self.types.get(&ResourceType::Secrets) else { return Vec::new() };
+        let missing = kept.named.iter().filter(|(_, resource)| resource.is_none());
+        let reason = |name| secret::secret(&self.cx(), name).err().map(|problem| problem.to_string());
+        missing.filter_map(|(name, _)| Some((name.clone(), reason(name)?))).collect()
     }
 
     fn one(&self, kept: &mut Kept, kind: ResourceType, name: &Arc<str>) -> Option<Arc<Resource>> {
         match kept.named.remove(name) {
             Some(known) => known,
             None => {
-                let make = || generate::named(&self.cx(), kind, name).map(Arc::new);
+                let make = || self.make(kind, name).map(Arc::new);
                 self.state.shared.named(self.key, kind, name, &self.proxy, make)
             }
         }
+    }
+
+    fn make(&self, kind: ResourceType, name: &str) -> Option<Resource> {
+        if kind != ResourceType::Secrets {
+            return generate::named(&self.cx(), kind, name);
+        }
+        let made = generate::secret(&self.cx(), name);
+        let outcome = made.as_ref().map(|(_, validity)| *validity);
+        self.attendant.secret(self.proxy.verified.as_ref(), name, outcome);
+        made.ok().map(|(resource, _)| resource)
     }
 
     fn cx(&self) -> Cx<'_> {

@@ -5,10 +5,10 @@
 
 use crate::Cx;
 use crate::policy::Workload;
-use crate::security::jwt::host_and_port;
 use meltemi_api::istio::mesh::v1alpha1::mesh_config::{ExtensionProvider, extension_provider::Provider};
 use meltemi_world::Service;
 use meltemi_world::features::JwksFetch;
+use meltemi_world::jwks::host_and_port;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 //!
 //! Source: Istio `pilot/pkg/model/gateway.go` (`mergeGateways`) and `PushContext.mergeGateways`.
 
+mod credentials;
 mod merge;
 mod select;
 
@@ -58,6 +59,8 @@ pub struct MergedGateway {
     pub port_map: BTreeMap<u32, BTreeSet<u32>>,
     /// Hosts of AUTO_PASSTHROUGH servers; `None` where there is no such server.
     pub auto_passthrough: Option<BTreeSet<String>>,
+    /// Secrets that its Gateways may refer to, by the names under which Envoy asks for them.
+    pub verified_credentials: BTreeSet<String>,
     /// Servers that were left out, each with the reason.
     pub rejected: Vec<String>,
 }

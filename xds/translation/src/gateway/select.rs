@@ -1,7 +1,7 @@
 //! Which Gateway resources apply to a proxy, and for which of its services.
 
-use super::MergedGateway;
 use super::merge::{Candidate, merge};
+use super::{MergedGateway, credentials};
 use crate::Cx;
 use meltemi_api::istio::networking::v1alpha3::Gateway;
 use meltemi_world::Config;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// On Gateways made from the Gateway API: the host names of the services that the gateway runs behind.
 const GATEWAY_SERVICE: &str = "internal.istio.io/gateway-service";
 /// On Gateways made from the Gateway API: the namespace of the resource that they were made from.
-const PARENT_NAMESPACE: &str = "internal.istio.io/parent-namespace";
+pub(super) const PARENT_NAMESPACE: &str = "internal.istio.io/parent-namespace";
 
 /// The merged gateway of a proxy; `None` where no Gateway resource applies to it.
 pub fn merged(cx: &Cx<'_>) -> Option<MergedGateway> {
@@ -23,7 +23,8 @@ pub fn merged(cx: &Cx<'_>) -> Option<MergedGateway> {
         .filter(|g| !scoped || g.meta.namespace == cx.proxy.namespace)
         .filter_map(|g| candidate(cx, g))
         .collect();
-    (!candidates.is_empty()).then(|| merge(&candidates))
+    let verified_credentials = credentials::verified(cx, &candidates);
+    (!candidates.is_empty()).then(|| MergedGateway { verified_credentials, ..merge(&candidates) })
 }
 
 fn candidate<'a>(cx: &Cx<'a>, gateway: &Arc<Config<Gateway>>) -> Option<Candidate<'a>> {

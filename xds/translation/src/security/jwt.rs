@@ -19,6 +19,7 @@ use meltemi_api::envoy::extensions::filters::network::http_connection_manager::v
 use meltemi_api::istio::security::v1beta1::JwtRule;
 use meltemi_api::wkt;
 use meltemi_world::features::JwksFetch;
+use meltemi_world::jwks::{self, host_and_port};
 use std::collections::BTreeSet;
 
 const FILTER: &str = "envoy.filters.http.jwt_authn";
@@ -27,7 +28,7 @@ const PAYLOAD: &str = "payload";
 /// Claims that are lists in one text, whatever the rule says.
 const SPACE_DELIMITED: [&str; 2] = ["permission", "scope"];
 /// How long fetching keys may take where the rule does not say, in seconds.
-const TIMEOUT: i64 = 5;
+const TIMEOUT: i64 = jwks::TIMEOUT.as_secs() as i64;
 /// How long Envoy keeps keys, in seconds.
 const CACHE: i64 = 5 * 60;
 
@@ -133,14 +134,21 @@ fn space_delimited(rule: &JwtRule) -> Vec<String> {
 fn keys(cx: &Cx<'_>, rule: &JwtRule) -> JwksSourceSpecifier {
     let mode = cx.features().jwks_fetch;
     if mode == JwksFetch::ControlPlane || rule.jwks_uri.is_empty() {
-        return inline(if rule.jwks.is_empty() { NOBODYS_KEYS } else { &rule.jwks });
+        return inline(if rule.jwks.is_empty() { fetched(cx, rule) } else { &rule.jwks });
     }
     let (host, port) = host_and_port(&rule.jwks_uri).unwrap_or_default();
     match extension_provider::lookup(cx, host, port) {
         Some(ServiceCluster { cluster, .. }) => remote(rule, cluster),
-        None if mode == JwksFetch::Hybrid => inline(NOBODYS_KEYS),
+        None if mode == JwksFetch::Hybrid => inline(fetched(cx, rule)),
         None => remote(rule, names::outbound_cluster(port, "", host)),
     }
+}
+
+/// The keys that the control plane fetched for a rule, or those that verify no token if it never could.
+fn fetched<'a>(cx: &Cx<'a>, rule: &JwtRule) -> &'a str {
+    let source = jwks::Source::of(rule, cx.features().jwks_fetch);
+    let known = source.and_then(|source| cx.snapshot.jwks.get(&source.key()));
+    known.map_or(NOBODYS_KEYS, |known| &known.keys)
 }
 
 fn inline(keys: &str) -> JwksSourceSpecifier {
@@ -162,36 +170,9 @@ fn remote(rule: &JwtRule, cluster: String) -> JwksSourceSpecifier {
     })
 }
 
-/// Host and port of an HTTP URL; `None` for other schemes and unreadable ports. Source: Istio `ParseJwksURI`.
-pub(crate) fn host_and_port(uri: &str) -> Option<(&str, u32)> {
-    let (rest, default) = match uri.strip_prefix("https://") {
-        Some(rest) => (rest, 443),
-        None => (uri.strip_prefix("http://")?, 80),
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, a)| a);
-    let (host, port) = match authority.strip_prefix('[').and_then(|a| a.split_once(']')) {
-        Some((host, after)) => (host, after.strip_prefix(':')),
-        None => authority.rsplit_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
-    };
-    match port {
-        Some(port) if !port.is_empty() => Some((host, port.parse().ok()?)),
-        _ => Some((host, default)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_have_a_host_and_a_port() {
-        assert_eq!(host_and_port("https://a.b/keys"), Some(("a.b", 443)));
-        assert_eq!(host_and_port("http://a.b:8080/keys?x=:1"), Some(("a.b", 8080)));
-        assert_eq!(host_and_port("http://[::1]:81"), Some(("::1", 81)));
-        assert_eq!(host_and_port("ftp://a"), None);
-        assert_eq!(host_and_port("http://a:x/"), None);
-    }
 
     #[test]
     fn several_providers_may_share_a_place() {

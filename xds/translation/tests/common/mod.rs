@@ -9,7 +9,7 @@ use meltemi_api::envoy::config::route::v3::RouteConfiguration;
 use meltemi_api::wkt::json_to_struct;
 use meltemi_translation::{Cx, Index, Scope, cluster, endpoint, gateway, listener, route};
 use meltemi_world::snapshot::Settings;
-use meltemi_world::{Change, Config, Meta, Object, Proxy, Snapshot, World, mesh};
+use meltemi_world::{Change, Config, Meta, NsName, Object, Proxy, Snapshot, World, mesh};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 pub struct Mesh {
     changes: Vec<Change>,
     settings: Settings,
+    verified: Option<NsName>,
 }
 
 fn read<T: DeserializeOwned>(value: Value) -> T {
@@ -57,6 +58,24 @@ impl Mesh {
         self
     }
 
+    /// Any change.
+    pub fn change(mut self, change: Change) -> Self {
+        self.changes.push(change);
+        self
+    }
+
+    /// What the process was started with.
+    pub fn settings(mut self, set: impl Fn(&mut Settings)) -> Self {
+        set(&mut self.settings);
+        self
+    }
+
+    /// Streams prove this service account.
+    pub fn verified(mut self, namespace: &str, account: &str) -> Self {
+        self.verified = Some(NsName::new(namespace, account));
+        self
+    }
+
     /// istiod's switches.
     pub fn features(mut self, set: impl Fn(&mut meltemi_world::features::Features)) -> Self {
         set(&mut self.settings.features);
@@ -69,7 +88,8 @@ impl Mesh {
         world.apply(self.changes);
         let snapshot = world.snapshot();
         let index = Index::build(snapshot);
-        let proxy = snapshot.resolve(&Proxy::from_node(node, "cluster.local").expect("a node"));
+        let mut proxy = snapshot.resolve(&Proxy::from_node(node, "cluster.local").expect("a node"));
+        proxy.verified = self.verified;
         let scope = Scope::build(snapshot, &index, &Scope::key(&index, &proxy));
         let targets = snapshot.service_targets(&proxy);
         let (proxy, scope, targets) = (&proxy, &scope, targets.as_slice());

@@ -4,6 +4,8 @@ use super::dirty::Dirty;
 use super::index::Index;
 use crate::config::Meta;
 use crate::convert::{kube_service, service_entry};
+use crate::identity::SecretAccess;
+use crate::jwks::Jwks;
 use crate::object::{KubeService, Slice};
 use crate::snapshot::Snapshot;
 use crate::workload::{Namespace, Node, Pod};
@@ -29,7 +31,7 @@ pub(super) fn objects(snapshot: &Snapshot) -> Vec<Object> {
         envoy_filters => EnvoyFilter, proxy_configs => ProxyConfig, peer_authentications => PeerAuthentication,
         request_authentications => RequestAuthentication, authorization_policies => AuthorizationPolicy,
         telemetries => Telemetry, wasm_plugins => WasmPlugin,
-        traffic_extensions => TrafficExtension);
+        traffic_extensions => TrafficExtension, reference_grants => ReferenceGrant, secret_access => SecretAccess, jwks => Jwks);
     all
 }
 
@@ -82,6 +84,11 @@ impl Index {
             Kind::Telemetry => plain!(telemetries, Telemetry),
             Kind::WasmPlugin => plain!(wasm_plugins, WasmPlugin),
             Kind::TrafficExtension => plain!(traffic_extensions, TrafficExtension),
+            Kind::ReferenceGrant => plain!(reference_grants, ReferenceGrant),
+            Kind::SecretAccess => {
+                swap(&mut next.secret_access, name, only!(SecretAccess), SecretAccess::eq).is_some()
+            }
+            Kind::Jwks => swap(&mut next.jwks, name, only!(Jwks), Jwks::eq).is_some(),
             Kind::Ingress | Kind::IngressClass => false,
         }
     }

@@ -1,6 +1,11 @@
-//! References to secrets: where Envoy fetches a certificate or a root from, and by which name.
+//! Secrets: where Envoy fetches a certificate or a root from and by which name, and what it is sent for that name.
 //!
 //! Source: Istio `pilot/pkg/security/model`, `pkg/model/authentication.go`, `pilot/pkg/model/credentials`.
+
+pub mod certificate;
+mod private_key;
+pub mod reference;
+pub mod secret;
 
 use crate::{Cx, extension_provider};
 use meltemi_api::envoy::config::core::v3::{
@@ -27,11 +32,17 @@ const FILES_CLUSTER: &str = "sds-files-grpc";
 /// A credential that an SDS server beside the proxy serves.
 const EXTERNAL: &str = "sds://";
 /// A credential that is the workload's own certificate.
-const BUILTIN: &str = "builtin://";
+pub(crate) const BUILTIN: &str = "builtin://";
 /// A credential that is never valid.
 const INVALID: &str = "invalid://";
+/// A Secret of the proxy's namespace.
+const KUBERNETES: &str = "kubernetes://";
+/// A Secret that a Gateway refers to.
+pub(crate) const GATEWAY: &str = "kubernetes-gateway://";
+/// A ConfigMap.
+const CONFIG_MAP: &str = "configmap://";
 /// Credentials that name where they are; any other is a Secret's name.
-const EXPLICIT: [&str; 3] = ["configmap://", "kubernetes://", "kubernetes-gateway://"];
+const EXPLICIT: [&str; 3] = [CONFIG_MAP, KUBERNETES, GATEWAY];
 
 /// A secret that pilot-agent serves: [`DEFAULT`], [`ROOT`], or a file.
 pub fn agent(name: &str) -> SdsSecretConfig {
@@ -104,12 +115,12 @@ fn from_control_plane(name: &str) -> SdsSecretConfig {
 }
 
 /// Source: Istio `credentials.ToResourceName`.
-fn resource_name(name: &str) -> String {
+pub(crate) fn resource_name(name: &str) -> String {
     match name {
         _ if name.starts_with(BUILTIN) => DEFAULT.to_owned(),
         _ if name.starts_with(INVALID) => INVALID.to_owned(),
         _ if EXPLICIT.iter().any(|prefix| name.starts_with(prefix)) => name.to_owned(),
-        _ => format!("kubernetes://{name}"),
+        _ => format!("{KUBERNETES}{name}"),
     }
 }
 
