@@ -6,9 +6,11 @@
 //! ```
 
 pub mod config;
+pub mod jwks;
 pub mod log;
 pub mod metrics;
 pub mod request;
+pub mod secrets;
 pub mod serve;
 pub mod sources;
 pub mod store;

@@ -1,25 +1,29 @@
 //! Puts the parts together: from flags to a control plane that runs until it is told to stop.
 
 use anyhow::{Result, bail};
+use meltemi_api::envoy::config::core::v3::Node;
 use meltemi_server::engine::Engine;
-use meltemi_server::{Ads, Options, Registry, plaintext, serve_on};
+use meltemi_server::{Ads, Options, Peer, ProxyHandle, Registry, Rejection, Source, plaintext, serve_on};
 use meltemi_world::{ChangeSet, NsName, Snapshot};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::config::{Config, Discovery, Env};
+use crate::jwks::{self, Settled};
 use crate::metrics::Metrics;
+use crate::secrets::{self, Warden};
 use crate::serve::debug::Pages;
 use crate::serve::{http, listen};
 use crate::sources::files::Files;
 use crate::sources::mesh::{Layer, MeshInputs};
 use crate::sources::{Batches, Part, kube};
-use crate::store::{self, Publisher, Shared};
+use crate::store::{self, Publisher};
 use crate::version::BUILD;
 
 /// Runs `meltemi discovery` until SIGTERM or SIGINT. `unknown` are the flags that were left out.
@@ -45,16 +49,27 @@ pub async fn discovery(flags: Discovery, unknown: Vec<String>) -> Result<()> {
 /// If it cannot start.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let metrics = Metrics::new();
-    let engine = Arc::new(Engine::new(Arc::new(Snapshot::empty(config.settings.clone()))));
+    let (warden, accounts) = Warden::new(metrics.clone());
+    let engine = Engine::new(Arc::new(Snapshot::empty(config.settings.clone())));
+    let engine = Arc::new(engine.attended(Arc::new(warden)));
+    let registry = Arc::new(Registry::new());
     let parts = if config.file_mode() { vec![Part::Files, Part::Mesh] } else { kube::parts() };
-    let publisher = ToEngine(engine.clone());
+    let (newest, snapshots) = watch::channel(None);
+    let publisher = ToEngine { engine: engine.clone(), newest };
     let first = Snapshot::empty(config.settings.clone());
     let (store, batches, world) = store::new(first, parts, publisher, metrics.clone());
     std::thread::Builder::new().name("store".into()).spawn(|| store.run())?;
     let stopping = CancellationToken::new();
     let _stop_sources = stopping.clone().drop_guard();
+    let keys = jwks::start(config.jwks.clone(), snapshots, batches.clone(), metrics.clone())?;
+    if !config.file_mode() {
+        let client = kube::connect(config.kubeconfig.as_deref()).await?;
+        tokio::spawn(secrets::review(client, accounts, registry.clone(), batches.clone()));
+    }
     sources(&config, batches, stopping).await?;
-    servers(&config, engine, world, metrics, stop).await
+    let look =
+        http::Look { world, metrics, proxies: registry, keys, switches: Arc::new(config.debug.clone()) };
+    servers(&config, engine, look, stop).await
 }
 
 async fn sources(config: &Config, batches: Batches, stop: CancellationToken) -> Result<()> {
@@ -93,23 +108,19 @@ async fn sources(config: &Config, batches: Batches, stop: CancellationToken) -> 
 async fn servers(
     config: &Config,
     engine: Arc<Engine>,
-    world: Arc<Shared>,
-    metrics: Metrics,
+    look: http::Look,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let flags = &config.flags;
-    let registry = Arc::new(Registry::new());
-    let metrics_seen = Arc::new(metrics.clone());
-    let look =
-        http::Look { world, metrics, proxies: registry.clone(), switches: Arc::new(config.debug.clone()) };
     let options = Options {
         max_age: flags.keepalive_max_server_connection_age,
         max_request: config.max_request,
         new_streams: config.new_streams,
     };
-    let ads = Ads::new(Arc::new(engine), registry)
+    let source = Served { engine, keys: look.keys.clone() };
+    let ads = Ads::new(Arc::new(source), look.proxies.clone())
         .limited(options)
-        .observed(metrics_seen)
+        .observed(Arc::new(look.metrics.clone()))
         .special(Arc::new(Pages::new(look.clone(), &config.pod_name)));
     let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
     if let Some(listener) = listen::on("--httpAddr", &flags.http_addr).await? {
@@ -158,11 +169,31 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
     })
 }
 
-/// Hands snapshots to the engine.
-struct ToEngine(Arc<Engine>);
+/// Hands snapshots to the engine, and to whoever fetches what they refer to.
+struct ToEngine {
+    engine: Arc<Engine>,
+    newest: watch::Sender<Option<Arc<Snapshot>>>,
+}
 
 impl Publisher for ToEngine {
     fn publish(&self, snapshot: Arc<Snapshot>, changes: ChangeSet, since: Instant) {
-        self.0.publish(snapshot, changes, since);
+        self.engine.publish(snapshot.clone(), changes, since);
+        self.newest.send_replace(Some(snapshot));
+    }
+}
+
+/// The engine, once keys of JWT issuers were asked for: proxies that have some must not lose them to a restart.
+struct Served {
+    engine: Arc<Engine>,
+    keys: Settled,
+}
+
+impl Source for Served {
+    fn ready(&self) -> bool {
+        self.engine.ready() && self.keys.get()
+    }
+
+    fn open(&self, node: &Node, peer: &Peer) -> Result<Arc<dyn ProxyHandle>, Rejection> {
+        self.engine.open(node, peer)
     }
 }

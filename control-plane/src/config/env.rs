@@ -1,5 +1,6 @@
 //! The environment, read once and then passed on: nothing else of the control plane reads it.
 
+use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::time::Duration;
@@ -76,6 +77,21 @@ impl Env {
         }
     }
 
+    /// Networks, separated by commas. What is none is reported and left out.
+    pub fn networks(&mut self, name: &str) -> Vec<IpNet> {
+        let text = self.text(name, "");
+        let mut networks = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+            match part.parse() {
+                Ok(network) => networks.push(network),
+                Err(_) => self.notices.push(format!(
+                    "environment variable {name}: {part:?} is no network such as 10.0.0.0/8; it is left out"
+                )),
+            }
+        }
+        networks
+    }
+
     /// Notes something for the operator.
     pub fn notice(&mut self, text: String) {
         self.notices.push(text);
@@ -121,13 +137,14 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_reported_and_the_default_holds() {
-        let mut env = Env::of([("A", "maybe"), ("B", "x"), ("C", "10"), ("D", "T")]);
+        let mut env = Env::of([("A", "maybe"), ("B", "x"), ("C", "10"), ("D", "T"), ("E", "10.0.0.0/8, x")]);
         assert!(env.flag("A", true));
         assert_eq!(env.number("B", 7u32), 7);
         assert_eq!(env.duration("C", Duration::from_secs(1)), Duration::from_secs(1));
         assert!(env.flag("D", false));
+        assert_eq!(env.networks("E"), ["10.0.0.0/8".parse().unwrap()]);
         let notices = env.take_notices();
-        assert_eq!(notices.len(), 3, "{notices:?}");
+        assert_eq!(notices.len(), 4, "{notices:?}");
         assert!(notices[0].contains('A') && notices[0].contains("using true"), "{notices:?}");
     }
 

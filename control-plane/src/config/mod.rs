@@ -11,7 +11,9 @@ use meltemi_world::Str;
 use meltemi_world::snapshot::Settings;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::jwks;
 pub use env::Env;
 pub use flags::{Cli, Command, Discovery};
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub new_streams: Option<u32>,
     /// Debugging over HTTP.
     pub debug: Debug,
+    /// How keys of JWT issuers are fetched.
+    pub jwks: jwks::Options,
 }
 
 /// Switches of the debug endpoints.
@@ -88,6 +92,14 @@ impl Config {
             features,
             environment: env.iter().collect(),
         };
+        let jwks = jwks::Options {
+            interval: env.duration("PILOT_JWT_PUB_KEY_REFRESH_INTERVAL", Duration::from_secs(20 * 60)),
+            insecure: env.flag("JWKS_RESOLVER_INSECURE_SKIP_VERIFY", false),
+            rules: jwks::Rules {
+                blocked: env.networks("BLOCKED_CIDRS_IN_JWKS_URIS"),
+                allowed: env.networks("ALLOWED_CIDRS_IN_JWKS_URIS"),
+            },
+        };
         let max_request = env.number("ISTIO_GPRC_MAXRECVMSGSIZE", 4 * 1024 * 1024);
         let per_second = env.number("PILOT_MAX_REQUESTS_PER_SECOND", 0f64);
         // istiod guesses a limit where none is set, since a stream costs it a whole translation.
@@ -110,6 +122,7 @@ impl Config {
             max_request,
             new_streams,
             debug,
+            jwks,
         };
         (config, notices)
     }

@@ -36,6 +36,8 @@ struct Families {
     apply_seconds: Histogram,
     services: Gauge,
     virtual_services: Gauge,
+    key_fetches: [Counter; 2],
+    secret_errors: Counter,
     streams: streams::Streams,
 }
 
@@ -108,6 +110,15 @@ impl Metrics {
             ),
             services: gauge(r, "pilot_services", "Services that are known"),
             virtual_services: gauge(r, "pilot_virt_services", "VirtualServices that are known"),
+            key_fetches: ["fail", "success"].map(|outcome| {
+                let name = format!("pilot_jwks_resolver_network_fetch_{outcome}_total");
+                counter(r, &name, "Requests for keys of JWT issuers, by what came of them")
+            }),
+            secret_errors: counter(
+                r,
+                "pilot_sds_certificate_errors_total",
+                "Secrets that proxies could not be sent, or whose certificates are not valid now",
+            ),
             streams: streams::Streams::new(r),
             registry,
         };
@@ -166,6 +177,16 @@ impl Metrics {
     /// Says how many objects and files are bad now.
     pub fn errors(&self, count: usize) {
         self.0.invalid_configs.set(count as i64);
+    }
+
+    /// Counts a request for keys.
+    pub fn keys_fetched(&self, well: bool) {
+        self.0.key_fetches[usize::from(well)].inc();
+    }
+
+    /// Counts a secret that a proxy could not be sent, or that is of no use now.
+    pub fn secret_failed(&self) {
+        self.0.secret_errors.inc();
     }
 
     /// All metrics in Prometheus' text format.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::access;
 use super::debug;
 use crate::config;
+use crate::jwks::Settled;
 use crate::metrics::Metrics;
 use crate::store::Shared;
 use crate::version::BUILD;
@@ -28,6 +29,8 @@ pub struct Look {
     pub metrics: Metrics,
     /// The connected proxies, and what they have.
     pub proxies: Arc<Registry>,
+    /// Whether keys of JWT issuers were asked for once.
+    pub keys: Settled,
     /// Switches of debugging.
     pub switches: Arc<config::Debug>,
 }
@@ -61,10 +64,13 @@ fn debugging(look: &Look) -> Router {
 }
 
 async fn ready(State(look): State<Look>) -> Response {
-    if look.world.is_complete() {
+    if look.world.is_complete() && look.keys.get() {
         return (StatusCode::OK, "").into_response();
     }
-    let missing: Vec<String> = look.world.waiting().iter().map(ToString::to_string).collect();
+    let mut missing: Vec<String> = look.world.waiting().iter().map(ToString::to_string).collect();
+    if missing.is_empty() {
+        missing.push("keys of JWT issuers".to_owned());
+    }
     (StatusCode::SERVICE_UNAVAILABLE, format!("not read yet: {}\n", missing.join(", "))).into_response()
 }
 

@@ -39,6 +39,8 @@ pub enum Subject {
     Mesh,
     /// One object of a cluster, by kind.
     Object(&'static str, NsName),
+    /// Keys that are fetched for RequestAuthentications.
+    Keys,
     /// How well an apiserver's objects of one kind can be read, by their plural.
     Watch(&'static str),
 }

@@ -66,25 +66,42 @@ impl Source {
     }
 }
 
-/// All places that keys are to be fetched from, each with the longest time that a rule leaves for it.
-pub fn wanted(snapshot: &Snapshot) -> BTreeMap<Source, Duration> {
+/// That keys are to be fetched from a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// How long that may take: the longest time that a rule leaves.
+    pub time: Duration,
+    /// A RequestAuthentication that says so.
+    pub policy: NsName,
+}
+
+/// All places that keys are to be fetched from.
+pub fn wanted(snapshot: &Snapshot) -> BTreeMap<Source, Wanted> {
     let mode = snapshot.settings.features.jwks_fetch;
     let mut wanted = BTreeMap::new();
-    let policies = snapshot.request_authentications.values();
-    for rule in policies.flat_map(|policy| &policy.spec.jwt_rules) {
+    let policies = snapshot.request_authentications.iter();
+    for (policy, rule) in policies.flat_map(|(name, p)| p.spec.jwt_rules.iter().map(move |rule| (name, rule)))
+    {
         let Some(source) = Source::of(rule, mode) else { continue };
         if mode == JwksFetch::Hybrid && matches!(source, Source::Keys(_)) && is_served(snapshot, source.url())
         {
             continue;
         }
         let time = rule.timeout.as_ref().and_then(to_std_duration).unwrap_or(TIMEOUT);
-        let longest = wanted.entry(source).or_insert(time);
-        *longest = time.max(*longest);
+        let known = wanted.entry(source).or_insert_with(|| Wanted { time, policy: policy.clone() });
+        known.time = time.max(known.time);
     }
     wanted
 }
 
-/// Whether the host of a URL is a service of the registry, whose keys Envoy fetches by itself.
+/// Whether a host is that of a service of the mesh, as the control plane's resolver may shorten it.
+pub fn is_service(snapshot: &Snapshot, host: &str) -> bool {
+    let domain = &snapshot.settings.domain;
+    let names = [host.to_owned(), format!("{host}.{domain}"), format!("{host}.svc.{domain}")];
+    names.iter().any(|name| snapshot.registry.by_host(name).next().is_some())
+}
+
+/// Whether the host of a URL is one service of the registry, whose keys Envoy fetches by itself.
 fn is_served(snapshot: &Snapshot, url: &str) -> bool {
     host_and_port(url).is_some_and(|(host, _)| snapshot.registry.by_host(host).count() == 1)
 }

@@ -3,10 +3,14 @@
 use meltemi_world::{Config, Kind, Meta, Snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 use super::{Answer, Look, Query};
 use crate::sources::Diagnostic;
 use crate::sources::decode::{UNDATED, kinds};
+
+/// How many secrets are shown that proxies cannot have.
+const MOST_SECRETS: usize = 1000;
 
 /// All configuration objects, as Kubernetes would show them.
 pub(super) fn configz(look: &Look, _: &Query) -> Answer {
@@ -88,7 +92,23 @@ pub(super) fn problems(look: &Look, _: &Query) -> Answer {
         json!({"severity": "warning", "kind": d.kind.name(), "object": d.object.to_string(), "field": d.field,
             "message": d.message})
     });
-    Answer::Json(look.world.findings().iter().map(finding).chain(of_world).collect())
+    let of_sources = look.world.findings();
+    Answer::Json(of_sources.iter().map(finding).chain(of_world).chain(secrets(look)).collect())
+}
+
+/// The secrets that connected proxies ask for and cannot have, of each kind of proxy once.
+fn secrets(look: &Look) -> impl Iterator<Item = Value> {
+    let mut found = BTreeSet::new();
+    for connection in look.proxies.connections() {
+        let proxy = connection.peer.identities.first().unwrap_or(&connection.node.id);
+        found.extend(connection.proxy.problems().into_iter().map(|(name, why)| (proxy.clone(), name, why)));
+        if found.len() >= MOST_SECRETS {
+            break;
+        }
+    }
+    found.into_iter().take(MOST_SECRETS).map(|(proxy, name, why)| {
+        json!({"severity": "error", "kind": "secret", "object": *name, "proxy": proxy, "message": why})
+    })
 }
 
 fn finding(finding: &Diagnostic) -> Value {

@@ -46,7 +46,8 @@ fn after(batch: Option<Batch>) -> Look {
     let command = Discovery::augment_args(clap::Command::new("x")).get_matches_from(["x"]);
     let flags = Discovery::from_arg_matches(&command).unwrap();
     let (config, _) = Config::new(flags, &mut Env::default());
-    Look { world, metrics, proxies: Arc::new(Registry::new()), switches: Arc::new(config.debug) }
+    let (proxies, keys) = (Arc::new(Registry::new()), crate::jwks::Settled::done());
+    Look { world, metrics, proxies, keys, switches: Arc::new(config.debug) }
 }
 
 fn json_of(look: &Look, command: &str) -> Value {

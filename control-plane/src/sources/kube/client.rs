@@ -10,7 +10,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// If there is neither, or the file cannot be used.
-pub(super) async fn connect(kubeconfig: Option<&Path>) -> Result<Client> {
+pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client> {
     let mut config = match kubeconfig {
         Some(path) => {
             let file = Kubeconfig::read_from(path).with_context(|| format!("--kubeconfig {}", path.display()))?;
@@ -33,6 +33,6 @@ pub(super) async fn connect(kubeconfig: Option<&Path>) -> Result<Client> {
     config.read_timeout = None;
     // Whoever asks waits before the next attempt, and says so.
     config.default_retry = false;
-    tracing::info!(apiserver = %config.cluster_url, "watching");
+    tracing::info!(apiserver = %config.cluster_url, "connecting");
     Client::try_from(config).context("cannot talk to the apiserver")
 }

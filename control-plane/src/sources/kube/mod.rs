@@ -33,6 +33,8 @@ use mesh::MeshMap;
 use reflect::{Reflect, What};
 use selection::{Selected, Selection};
 
+pub use client::connect;
+
 /// What of a cluster is watched.
 #[derive(Clone, Debug)]
 pub struct Options {
