@@ -75,7 +75,7 @@ fn everything(view: &dyn View) -> BTreeMap<(ResourceType, String), (u64, bytes::
         }
     };
     let get =
-        |kind: ResourceType, wanted: Subscription| view.resources(&kind.url(), &wanted).unwrap_or_default();
+        |kind: ResourceType, wanted: Subscription| view.resources(kind.url(), &wanted).unwrap_or_default();
     let clusters = get(ResourceType::Clusters, Subscription::everything());
     add(ResourceType::Clusters, &clusters);
     let names: Vec<_> =

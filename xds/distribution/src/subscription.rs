@@ -41,6 +41,12 @@ impl Subscription {
         &self.names
     }
 
+    /// Whether both name the very same list, which streams that ask for equal lists do. Cheaper than to compare, but
+    /// equal lists may be told apart.
+    pub fn same_names(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.names, &other.names)
+    }
+
     /// Whether that resource is asked for.
     pub fn covers(&self, name: &str) -> bool {
         self.wildcard || self.names_it(name)
@@ -87,34 +93,49 @@ impl Subscription {
     }
 }
 
-/// From how many names on a list is worth sharing.
-const WORTHWHILE: usize = 16;
-
 /// The lists of names that streams have in common: a thousand equal sidecars ask for the same ten thousand endpoints.
 #[derive(Debug, Default)]
 pub struct NameLists {
-    lists: Mutex<FxHashMap<u64, Weak<[Arc<str>]>>>,
+    lists: Mutex<Lists>,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    by_hash: FxHashMap<u64, Weak<[Arc<str>]>>,
+    /// How many there may be before those that nobody uses any more are dropped.
+    limit: usize,
 }
 
 impl NameLists {
     /// Puts an equal list that another stream has in place of this one, if there is one.
     pub(crate) fn share(&self, subscription: &mut Subscription) {
-        if subscription.names.len() < WORTHWHILE {
+        if subscription.names.is_empty() {
             return;
         }
         let mut hasher = FxHasher::default();
         subscription.names.hash(&mut hasher);
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let hash = hasher.finish();
-        match lists.get(&hash).and_then(Weak::upgrade).filter(|known| *known == subscription.names) {
+        let known = lists.by_hash.get(&hash).and_then(Weak::upgrade);
+        match known.filter(|known| *known == subscription.names) {
             Some(known) => subscription.names = known,
-            None => {
-                lists.retain(|_, list| list.strong_count() > 0);
-                lists.insert(hash, Arc::downgrade(&subscription.names));
-            }
+            None => lists.add(hash, &subscription.names),
         }
     }
 }
+
+impl Lists {
+    fn add(&mut self, hash: u64, list: &Arc<[Arc<str>]>) {
+        if self.by_hash.len() >= self.limit {
+            self.by_hash.retain(|_, list| list.strong_count() > 0);
+            self.limit = (2 * self.by_hash.len()).max(MANY);
+        }
+        self.by_hash.insert(hash, Arc::downgrade(list));
+    }
+}
+
+/// Below this number of lists it is not worth looking for unused ones.
+const MANY: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -132,7 +153,8 @@ mod tests {
         assert!(Arc::ptr_eq(&a.names, &b.names));
         assert!(!Arc::ptr_eq(&a.names, &c.names));
         drop((a, b));
-        ask(2);
-        assert_eq!(lists.lists.lock().unwrap().len(), 2);
+        let _many: Vec<_> = (2..2 + 2 * MANY as u32).map(ask).collect();
+        let lists = lists.lists.lock().unwrap();
+        assert_eq!(lists.by_hash.values().filter(|l| l.strong_count() == 0).count(), 0);
     }
 }

@@ -406,6 +406,11 @@ impl Proxy {
         self.identity.asked.0.swap(false, Ordering::Relaxed)
     }
 
+    /// Notes that somebody asked, where an answer of before is used again that looked at who the proxy is.
+    pub fn note_asked(&self) {
+        self.identity.asked.0.store(true, Ordering::Relaxed);
+    }
+
     /// The proxy without what tells it apart from the other replicas of its workload.
     pub fn anonymous(&self) -> Self {
         let mut out = self.clone();
@@ -419,7 +424,7 @@ impl Proxy {
     }
 
     fn asked(&self) -> &Identity {
-        self.identity.asked.0.store(true, Ordering::Relaxed);
+        self.note_asked();
         &self.identity
     }
 

@@ -18,7 +18,7 @@ pub(crate) enum Stale {
     #[default]
     No,
     /// Only what belongs to these services.
-    Services(BTreeSet<ServiceKey>),
+    Services(Arc<BTreeSet<ServiceKey>>),
     /// Only what is made of these objects.
     Objects(BTreeSet<(Kind, NsName)>),
     /// Everything of the type.
@@ -30,7 +30,7 @@ impl Stale {
     pub(crate) fn merge(&mut self, other: Stale) {
         match (&mut *self, other) {
             (Self::All, _) | (_, Self::No) => {}
-            (Self::Services(a), Self::Services(b)) => a.extend(b),
+            (Self::Services(a), Self::Services(b)) => Arc::make_mut(a).extend(b.iter().cloned()),
             (Self::Objects(a), Self::Objects(b)) => a.extend(b),
             (this @ Self::No, other) => *this = other,
             (this, _) => *this = Self::All,
@@ -137,14 +137,25 @@ impl Dependencies<'_> {
     }
 
     fn rules_changed(&self, changes: &ChangeSet) -> bool {
+        if !changes.has(Kind::DestinationRule) {
+            return false;
+        }
         let before: BTreeSet<_> = self.before.depends_on_rules().collect();
         let after: BTreeSet<_> = self.after.depends_on_rules().collect();
         changes.of(Kind::DestinationRule).any(|n| before.contains(n) || after.contains(n))
     }
 }
 
+/// What a change makes stale of each type of a proxy's resources, in the order of [`ResourceType::ALL`].
+pub(crate) type Staleness = [Stale; ResourceType::ALL.len()];
+
+/// What a change makes stale of a proxy's resources.
+pub(crate) fn staleness(deps: &Dependencies<'_>, changes: &ChangeSet) -> Staleness {
+    ResourceType::ALL.map(|kind| stale(deps, changes, kind))
+}
+
 /// What a change makes stale of one type of a proxy's resources.
-pub(crate) fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: ResourceType) -> Stale {
+fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: ResourceType) -> Stale {
     if changes.mesh || (deps.own_changed && kind != ResourceType::Endpoints) {
         return Stale::All;
     }
@@ -207,7 +218,7 @@ pub(crate) fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: Resource
         let touched: BTreeSet<_> =
             changes.endpoints.union(&changes.services).filter(|k| deps.sees(k)).cloned().collect();
         if !touched.is_empty() {
-            return Stale::Services(touched);
+            return Stale::Services(Arc::new(touched));
         }
     }
     Stale::No

@@ -1,11 +1,6 @@
 //! The types of resources that are generated.
 
-use meltemi_api::envoy::config::{
-    cluster::v3::Cluster, core::v3::TypedExtensionConfig, endpoint::v3::ClusterLoadAssignment,
-    listener::v3::Listener, route::v3::RouteConfiguration,
-};
-use meltemi_api::envoy::extensions::transport_sockets::tls::v3::Secret;
-use prost::Name;
+use meltemi_distribution::type_url;
 
 /// A type of resource, in the order in which pushes go out: make before break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,15 +42,15 @@ impl ResourceType {
     }
 
     /// The canonical type URL.
-    pub fn url(self) -> String {
+    pub fn url(self) -> &'static str {
         match self {
-            Self::Clusters => Cluster::type_url(),
-            Self::Endpoints => ClusterLoadAssignment::type_url(),
-            Self::Listeners => Listener::type_url(),
-            Self::Routes => RouteConfiguration::type_url(),
-            Self::Secrets => Secret::type_url(),
-            Self::Extensions => TypedExtensionConfig::type_url(),
-            Self::NameTable => NAME_TABLE.to_owned(),
+            Self::Clusters => type_url::CLUSTER,
+            Self::Endpoints => type_url::ENDPOINT,
+            Self::Listeners => type_url::LISTENER,
+            Self::Routes => type_url::ROUTE,
+            Self::Secrets => type_url::SECRET,
+            Self::Extensions => type_url::EXTENSION_CONFIG,
+            Self::NameTable => NAME_TABLE,
         }
     }
 

@@ -1,7 +1,7 @@
 //! One proxy's resources, kept until a change makes them stale.
 
 use super::ResourceType;
-use super::affect::{Dependencies, Stale, stale};
+use super::affect::{Dependencies, Stale, staleness};
 use super::attend::Attendant;
 use super::generate;
 use super::shared::ViewKey;
@@ -13,7 +13,8 @@ use meltemi_translation::sds::reference::Reference;
 use meltemi_translation::sds::secret;
 use meltemi_translation::{Cx, Scope};
 use meltemi_world::registry::ServiceTarget;
-use meltemi_world::{Kind, NsName, Proxy};
+use meltemi_world::{ChangeSet, Kind, NsName, Proxy};
+use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -35,9 +36,8 @@ pub(crate) struct ProxyView {
 struct Kept {
     stale: Stale,
     set: Option<Resources>,
-    /// For types that are sent by name: what was asked for, and each answer.
+    /// For types that are sent by name: the names that `set` answers.
     wanted: Subscription,
-    named: BTreeMap<Arc<str>, Option<Arc<Resource>>>,
 }
 
 impl Kept {
@@ -49,24 +49,53 @@ impl Kept {
         }
     }
 
-    /// Drops the answers that must be generated anew.
-    fn forget(&mut self, stale: &Stale, namespace: &str) {
-        match stale {
-            Stale::No => {}
-            Stale::All => self.named.clear(),
-            Stale::Objects(objects) => {
-                let changed = |kind, name: &NsName| objects.contains(&(kind, name.clone()));
-                self.named.retain(|name, _| {
-                    !Reference::read(name, namespace).is_ok_and(|reference| reference.concerns(&changed))
-                });
-            }
-            // Names of endpoints end with the service's host (`outbound|80||HOST`), but for the proxy's own peers.
-            Stale::Services(keys) => {
-                self.named.retain(|name, _| {
-                    **name != *SELF_DISCOVERY && !keys.iter().any(|k| name.ends_with(&*k.hostname))
-                });
-            }
+    /// The set of before, and which of `wanted` must be generated anew, for a proxy in `namespace`.
+    fn outdated<'a>(
+        &self,
+        stale: &Stale,
+        wanted: &'a Subscription,
+        namespace: &str,
+    ) -> (Resources, Vec<&'a Arc<str>>) {
+        let Some(set) = self.set.as_ref().filter(|_| *stale != Stale::All) else {
+            return (Resources::default(), wanted.names().iter().collect());
+        };
+        let concerned = concerned(stale, namespace);
+        let same = self.wanted.same_names(wanted);
+        let outdated = |name: &&Arc<str>| concerned(name) || !same && !self.wanted.names_it(name);
+        (set.clone(), wanted.names().iter().filter(outdated).collect())
+    }
+
+    /// The names in `set` that are no longer wanted.
+    fn unwanted(&self, set: &ResourceSet, wanted: &Subscription) -> Vec<Arc<str>> {
+        if self.wanted.same_names(wanted) {
+            return Vec::new();
         }
+        set.iter().filter(|r| !wanted.names_it(&r.name)).map(|r| r.name.clone()).collect()
+    }
+}
+
+/// Tells of a name whether what is stale concerns it, for a proxy in `namespace`.
+fn concerned<'a>(stale: &'a Stale, namespace: &'a str) -> Box<dyn Fn(&str) -> bool + 'a> {
+    match stale {
+        Stale::No => Box::new(|_| false),
+        Stale::All => Box::new(|_| true),
+        Stale::Objects(objects) => Box::new(|name| {
+            let changed = |kind, name: &NsName| objects.contains(&(kind, name.clone()));
+            Reference::read(name, namespace).is_ok_and(|reference| reference.concerns(&changed))
+        }),
+        // The proxy's own peers are endpoints of services, too.
+        Stale::Services(keys) => {
+            let hosts: FxHashSet<&str> = keys.iter().map(|k| &*k.hostname).collect();
+            Box::new(move |name| name == SELF_DISCOVERY || hosts.contains(host_of(name)))
+        }
+    }
+}
+
+/// The host of a cluster's name, which is last in it: `outbound|80|v1|HOST` or `outbound_.80_.v1_.HOST`.
+fn host_of(cluster: &str) -> &str {
+    match cluster.rsplit_once('|') {
+        Some((_, host)) => host,
+        None => cluster.rsplit_once("_.").map_or(cluster, |(_, host)| host),
     }
 }
 
@@ -92,26 +121,32 @@ impl ProxyView {
         let own_changed = changes.as_ref().is_none_or(|c| self.concerns_own(c)) && self.refresh(&state);
         let after = state.scope(&Scope::key(&state.index, &self.proxy));
         let before = std::mem::replace(&mut self.scope, after);
-        for (kind, kept) in &mut self.types {
-            kept.stale.merge(match &changes {
-                None => Stale::All,
-                Some(changes) => {
-                    let deps = Dependencies {
-                        proxy: &self.proxy,
-                        before: &before,
-                        after: &self.scope,
-                        snapshot: &state.snapshot,
-                        own_changed,
-                    };
-                    stale(&deps, changes, *kind)
-                }
-            });
+        match &changes {
+            None => self.types.values_mut().for_each(|kept| kept.stale = Stale::All),
+            Some(changes) => self.mark(&state, changes, &before, own_changed),
         }
         self.state = state;
         let gateways =
             changes.as_ref().is_none_or(|c| c.mesh || c.has(Kind::Gateway) || c.has(Kind::ReferenceGrant));
         if gateways || own_changed {
             self.merge_gateways();
+        }
+    }
+
+    /// Marks what changes make stale.
+    fn mark(&mut self, state: &State, changes: &ChangeSet, before: &Scope, own_changed: bool) {
+        let find = || {
+            let (proxy, after, snapshot) = (&self.proxy, &self.scope, &state.snapshot);
+            staleness(&Dependencies { proxy, before, after, snapshot, own_changed }, changes)
+        };
+        // A proxy that is no longer what it was has nothing in common with others of its view.
+        let found = if own_changed {
+            Arc::new(find())
+        } else {
+            state.staleness(self.key, self.state.generation, find)
+        };
+        for (kind, kept) in &mut self.types {
+            kept.stale.merge(found[*kind as usize].clone());
         }
     }
 
@@ -125,7 +160,7 @@ impl ProxyView {
     }
 
     /// Whether changes may touch the proxy's own Pod or the services that it stands behind.
-    fn concerns_own(&self, changes: &meltemi_world::ChangeSet) -> bool {
+    fn concerns_own(&self, changes: &ChangeSet) -> bool {
         let pod = NsName::new(self.proxy.namespace.clone(), self.proxy.metadata.name.as_str());
         changes.mesh
             || changes.has(Kind::Node)
@@ -165,13 +200,10 @@ impl ProxyView {
                 kept.set = Some(kept.same_or(fresh));
             }
         } else if stale != Stale::No || kept.set.is_none() || kept.wanted != *wanted {
-            kept.forget(&stale, &self.proxy.namespace);
-            let named =
-                wanted.names().iter().map(|name| (name.clone(), self.one(&mut kept, kind, name))).collect();
-            kept.named = named;
-            kept.wanted = wanted.clone();
-            let fresh = Arc::new(ResourceSet::new(kept.named.values().flatten().cloned()));
+            let make = || self.listed(&kept, kind, &stale, wanted);
+            let fresh = self.state.shared.listed(self.key, kind, wanted, &self.proxy, make);
             kept.set = Some(kept.same_or(fresh));
+            kept.wanted = wanted.clone();
         }
         let set = kept.set.clone().unwrap_or_default();
         self.types.insert(kind, kept);
@@ -181,19 +213,25 @@ impl ProxyView {
     /// The secrets that the proxy asks for and cannot have, each with the reason.
     pub(crate) fn problems(&self) -> Vec<(Arc<str>, String)> {
         let Some(kept) = self.types.get(&ResourceType::Secrets) else { return Vec::new() };
-        let missing = kept.named.iter().filter(|(_, resource)| resource.is_none());
+        let has = |name: &Arc<str>| kept.set.as_ref().is_some_and(|set| set.get(name).is_some());
+        let missing = kept.wanted.names().iter().filter(|name| !has(name));
         let reason = |name| secret::secret(&self.cx(), name).err().map(|problem| problem.to_string());
-        missing.filter_map(|(name, _)| Some((name.clone(), reason(name)?))).collect()
+        missing.filter_map(|name| Some((name.clone(), reason(name)?))).collect()
     }
 
-    fn one(&self, kept: &mut Kept, kind: ResourceType, name: &Arc<str>) -> Option<Arc<Resource>> {
-        match kept.named.remove(name) {
-            Some(known) => known,
-            None => {
-                let make = || self.make(kind, name).map(Arc::new);
-                self.state.shared.named(self.key, kind, name, &self.proxy, make)
+    /// The resources of the names in `wanted`: those of before, but for what is stale or was not asked for then.
+    fn listed(&self, kept: &Kept, kind: ResourceType, stale: &Stale, wanted: &Subscription) -> Resources {
+        let (before, outdated) = kept.outdated(stale, wanted, &self.proxy.namespace);
+        let mut gone = kept.unwanted(&before, wanted);
+        let mut made = Vec::with_capacity(outdated.len());
+        for name in outdated {
+            let make = || self.make(kind, name).map(Arc::new);
+            match self.state.shared.named(self.key, kind, name, &self.proxy, make) {
+                Some(resource) => made.push(resource),
+                None => gone.push(name.clone()),
             }
         }
+        Arc::new(before.with(made, &gone))
     }
 
     fn make(&self, kind: ResourceType, name: &str) -> Option<Resource> {

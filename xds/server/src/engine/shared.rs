@@ -4,11 +4,12 @@
 //! that. The first one that asks generates; others that ask meanwhile wait for it rather than do it twice.
 
 use super::ResourceType;
-use meltemi_distribution::{Resource, Resources};
+use meltemi_distribution::{Resource, Resources, Subscription};
 use meltemi_world::Proxy;
 use meltemi_world::registry::ServiceTarget;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -30,10 +31,29 @@ type Cell<T> = Arc<OnceLock<Option<T>>>;
 /// Results by what they are of.
 type Results<K, T> = Mutex<FxHashMap<K, Cell<T>>>;
 
+/// A list of names, by which list it is rather than by what is on it: streams have equal lists in common.
+#[derive(Clone)]
+struct List(Subscription);
+
+impl PartialEq for List {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.same_names(&other.0)
+    }
+}
+
+impl Eq for List {}
+
+impl Hash for List {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.names().as_ptr().hash(state);
+    }
+}
+
 /// The results of one generation.
 #[derive(Default)]
 pub(crate) struct Shared {
     whole: Results<(ViewKey, ResourceType), Resources>,
+    listed: Results<(ViewKey, ResourceType, List), Resources>,
     named: Results<(ViewKey, ResourceType, Arc<str>), Option<Arc<Resource>>>,
 }
 
@@ -47,6 +67,19 @@ impl Shared {
         generate: impl Fn() -> Resources,
     ) -> Resources {
         let cell = self.whole.lock().entry((key, kind)).or_default().clone();
+        once(&cell, proxy, generate)
+    }
+
+    /// The resources of a list of names, likewise.
+    pub(crate) fn listed(
+        &self,
+        key: ViewKey,
+        kind: ResourceType,
+        wanted: &Subscription,
+        proxy: &Proxy,
+        generate: impl Fn() -> Resources,
+    ) -> Resources {
+        let cell = self.listed.lock().entry((key, kind, List(wanted.clone()))).or_default().clone();
         once(&cell, proxy, generate)
     }
 
@@ -77,7 +110,11 @@ fn once<T: Clone>(cell: &Cell<T>, proxy: &Proxy, generate: impl Fn() -> T) -> T 
     });
     match (shared, own) {
         (Some(made), _) => made.clone(),
-        (None, Some(made)) => made,
+        (None, Some(made)) => {
+            // For what this result is a part of.
+            proxy.note_asked();
+            made
+        }
         (None, None) => generate(),
     }
 }

@@ -1,12 +1,13 @@
 //! The engine's state: a snapshot with its index, the scopes built so far, and what changed recently.
 
-use super::shared::Shared;
+use super::affect::Staleness;
+use super::shared::{Shared, ViewKey};
 use meltemi_translation::scope::ScopeKey;
 use meltemi_translation::{Index, Scope};
 use meltemi_world::{ChangeSet, Kind, Snapshot};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How many change sets are remembered. A stream that lags further behind regenerates everything.
 const REMEMBERED: usize = 512;
@@ -22,6 +23,8 @@ pub(crate) struct State {
     scopes: Mutex<FxHashMap<ScopeKey, Arc<Scope>>>,
     /// What was generated in this generation.
     pub(crate) shared: Shared,
+    /// What became stale since the generation of before that views were of.
+    stale: Mutex<FxHashMap<(ViewKey, u64), Arc<OnceLock<Arc<Staleness>>>>>,
     /// The change sets that led here, oldest first; the last one led to this generation.
     history: imbl::Vector<Arc<ChangeSet>>,
 }
@@ -36,6 +39,7 @@ impl State {
             index,
             scopes: Mutex::default(),
             shared: Shared::default(),
+            stale: Mutex::default(),
             history: imbl::Vector::new(),
         }
     }
@@ -60,6 +64,7 @@ impl State {
             index,
             scopes: Mutex::new(scopes),
             shared: Shared::default(),
+            stale: Mutex::default(),
             history,
         }
     }
@@ -82,14 +87,26 @@ impl State {
     }
 
     /// What changed since `generation`; `None` if that is too long ago to know.
-    pub(crate) fn since(&self, generation: u64) -> Option<ChangeSet> {
+    pub(crate) fn since(&self, generation: u64) -> Option<Arc<ChangeSet>> {
         let missed =
             usize::try_from(self.generation - generation).ok().filter(|n| *n <= self.history.len())?;
-        let mut merged = ChangeSet::default();
-        for changes in self.history.iter().skip(self.history.len() - missed) {
-            merged.merge(changes);
+        let mut missed = self.history.iter().skip(self.history.len() - missed);
+        let mut merged = missed.next().cloned().unwrap_or_default();
+        for changes in missed {
+            Arc::make_mut(&mut merged).merge(changes);
         }
         Some(merged)
+    }
+
+    /// What became stale since `generation` for the proxies of a view: what `find` says, which is asked once for all.
+    pub(crate) fn staleness(
+        &self,
+        key: ViewKey,
+        generation: u64,
+        find: impl FnOnce() -> Staleness,
+    ) -> Arc<Staleness> {
+        let cell = self.stale.lock().entry((key, generation)).or_default().clone();
+        cell.get_or_init(|| Arc::new(find())).clone()
     }
 }
 
