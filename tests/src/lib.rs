@@ -5,6 +5,7 @@
 //! - network namespaces as pods ([`netns`]) with Istio's interception rules ([`interception`]);
 //! - stock Envoys in them ([`envoy`], [`bootstrap`]) with their certificates ([`sds`]), and workloads of our own ([`app`], [`client`]);
 //! - clients of xDS that send just what they are told ([`xds_client`]) or what an Envoy would ([`proxy`]);
+//! - a server of the keys of JWT issuers ([`issuer`]);
 //! - meshes of all that ([`mesh`], [`shop`]);
 //! - the control plane under test ([`meltemi`]), fed from files ([`state`]) or by the apiserver.
 //!
@@ -19,6 +20,7 @@ pub mod cluster;
 pub mod envoy;
 pub mod http;
 pub mod interception;
+pub mod issuer;
 pub mod load;
 pub mod meltemi;
 pub mod mesh;

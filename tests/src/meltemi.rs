@@ -54,14 +54,25 @@ impl Meltemi {
 
     /// Starts it on the host's loopback address.
     pub fn launch(source: &Source, dir: &Path) -> Result<Self> {
+        Self::launch_with(source, dir, &[])
+    }
+
+    /// Starts it on the host's loopback address with environment variables, and waits until it is ready.
+    pub async fn start_with(source: &Source, dir: &Path, env: &[(&str, &str)]) -> Result<Self> {
+        let mut meltemi = Self::launch_with(source, dir, env)?;
+        meltemi.ready().await?;
+        Ok(meltemi)
+    }
+
+    fn launch_with(source: &Source, dir: &Path, env: &[(&str, &str)]) -> Result<Self> {
         let [grpc, http] = ports::free()?;
-        Self::launch_at(source, dir, &Place::host(), grpc, http)
+        Self::launch_at(source, dir, env, &Place::host(), grpc, http)
     }
 
     /// Starts it in the hub of a network, at the ports of istiod, and waits until it is ready.
     pub async fn start_in(network: &Network, source: &Source, dir: &Path) -> Result<Self> {
         let mut meltemi =
-            Self::launch_at(source, dir, network.hub(), (HUB, 15010).into(), (HUB, 8080).into())?;
+            Self::launch_at(source, dir, &[], network.hub(), (HUB, 15010).into(), (HUB, 8080).into())?;
         meltemi.ready().await?;
         Ok(meltemi)
     }
@@ -78,6 +89,7 @@ impl Meltemi {
     fn launch_at(
         source: &Source,
         dir: &Path,
+        env: &[(&str, &str)],
         place: &Place,
         grpc: SocketAddr,
         http: SocketAddr,
@@ -92,7 +104,8 @@ impl Meltemi {
             }
             Source::Kubernetes(kubeconfig) => args.extend(["--kubeconfig".into(), kubeconfig.into()]),
         }
-        let process = Launch::new("meltemi", setup::meltemi()?)
+        let launch = env.iter().fold(Launch::new("meltemi", setup::meltemi()?), |l, (k, v)| l.env(k, v));
+        let process = launch
             .args(args)
             .args(["--grpcAddr".to_string(), grpc.to_string(), "--httpAddr".into(), http.to_string()])
             .args(["--httpsAddr", "", "--secureGRPCAddr", "", "--monitoringAddr", ""])
