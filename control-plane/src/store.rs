@@ -178,6 +178,7 @@ impl<P: Publisher> Store<P> {
                         Change::Remove(kind, name) => format!("the removal of {kind} {name}"),
                         Change::Mesh(_) => "the mesh configuration".to_owned(),
                         Change::Networks(_) => "the mesh networks".to_owned(),
+                        Change::Roots(_) => "the certificates of the mesh's authority".to_owned(),
                     };
                     tracing::error!("{what} cannot be taken in, which is a bug; it is left out");
                     self.world = World::new((*before).clone());

@@ -131,7 +131,7 @@ impl Metrics {
             let (kind, event) = match change {
                 Change::Upsert(object) => (object.id().0, "update"),
                 Change::Remove(kind, _) => (*kind, "delete"),
-                Change::Mesh(_) | Change::Networks(_) => continue,
+                Change::Mesh(_) | Change::Networks(_) | Change::Roots(_) => continue,
             };
             let update = match (kind, event) {
                 (Kind::EndpointSlice | Kind::Pod | Kind::Node, _) => "eds",

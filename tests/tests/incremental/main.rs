@@ -58,6 +58,13 @@ fn nodes() -> Vec<Node> {
     ]
 }
 
+/// Who proves to be a node: gateways have an identity here.
+fn peer(node: &Node) -> Peer {
+    let identity = "spiffe://cluster.local/ns/istio-system/sa/default".to_owned();
+    let gateway = node.id.starts_with("router");
+    Peer { identities: gateway.then_some(identity).into_iter().collect(), ..Peer::default() }
+}
+
 fn read(value: Value) -> Object {
     let text = value.to_string();
     match decode::value(value, "default") {
@@ -83,6 +90,7 @@ fn everything(view: &dyn View) -> BTreeMap<(ResourceType, String), (u64, bytes::
     add(ResourceType::Endpoints, &get(ResourceType::Endpoints, Subscription::only(names)));
     add(ResourceType::Listeners, &get(ResourceType::Listeners, Subscription::everything()));
     add(ResourceType::Routes, &get(ResourceType::Routes, Subscription::only(ROUTES)));
+    add(ResourceType::Secrets, &get(ResourceType::Secrets, Subscription::only(objects::SECRETS)));
     out
 }
 
@@ -98,10 +106,8 @@ impl Mesh {
     fn new() -> Self {
         let world = World::new(Snapshot::empty(Settings::default()));
         let engine = Arc::new(Engine::new(world.snapshot().clone()));
-        let handles = nodes()
-            .iter()
-            .map(|n| engine.open(n, &Peer::default()).expect("a node that can be read"))
-            .collect();
+        let handles =
+            nodes().iter().map(|n| engine.open(n, &peer(n)).expect("a node that can be read")).collect();
         Self { world, engine, handles, objects: BTreeMap::new() }
     }
 
@@ -135,7 +141,7 @@ impl Mesh {
             let kept = everything(&*handle.view());
             // An engine for each proxy: nothing is shared here.
             let scratch = Arc::new(Engine::new(world.snapshot().clone()));
-            let fresh = everything(&*scratch.view_of(node).expect("a node that can be read"));
+            let fresh = everything(&*scratch.view_of(node, &peer(node)).expect("a node that can be read"));
             if kept == fresh {
                 continue;
             }

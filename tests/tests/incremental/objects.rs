@@ -1,5 +1,7 @@
 //! Random objects of a small world: few names, so that changes meet.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 /// A small generator (xorshift64*): the same seed gives the same sequence everywhere.
@@ -35,7 +37,7 @@ const HOSTS: [&str; 6] =
 
 /// A random object. Objects of equal kind, namespace and name replace each other.
 pub fn object(dice: &mut Dice) -> Value {
-    match dice.below(18) {
+    match dice.below(20) {
         0..=2 => service(dice),
         3..=5 => slice(dice),
         6 => pod(dice),
@@ -47,8 +49,59 @@ pub fn object(dice: &mut Dice) -> Value {
         14 => workload_entry(dice),
         15 => sidecar(dice),
         16 => policy(dice),
+        17 => secret(dice),
+        18 => grant(dice),
         _ => shaping(dice),
     }
+}
+
+/// Names that secrets are asked for by, whether there are such or not.
+pub const SECRETS: [&str; 6] = [
+    "kubernetes://tls-a",
+    "kubernetes://tls-a-cacert",
+    "kubernetes://two/tls-a",
+    "kubernetes-gateway://istio-system/tls-b",
+    "kubernetes-gateway://two/tls-a",
+    "configmap://two/tls-a",
+];
+
+/// Two certificates with their keys.
+static PAIRS: LazyLock<[(String, String); 2]> = LazyLock::new(|| {
+    [(); 2].map(|()| {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(["a.test".to_owned()]).expect("a name");
+        (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
+    })
+});
+
+fn secret(dice: &mut Dice) -> Value {
+    let (namespace, name) = (dice.one(&NAMESPACES[1..]), dice.one(&["tls-a", "tls-b", "tls-a-cacert"]));
+    let (certificate, key) = &PAIRS[dice.below(2)];
+    let mut data = json!({"tls.crt": certificate, "tls.key": key});
+    match dice.below(4) {
+        0 => data["ca.crt"] = certificate.as_str().into(),
+        1 => data = json!({"cacert": certificate}),
+        2 => data["tls.key"] = PAIRS[0].1.as_str().into(),
+        _ => {}
+    }
+    let kind = if dice.chance(20) { "ConfigMap" } else { "Secret" };
+    let field = if kind == "Secret" { "stringData" } else { "data" };
+    json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, field: data})
+}
+
+fn grant(dice: &mut Dice) -> Value {
+    let from = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": dice.one(&NAMESPACES[1..])});
+    let mut to = json!({"group": "", "kind": "Secret"});
+    if dice.chance(50) {
+        to["name"] = dice.one(&["tls-a", "tls-b"]).into();
+    }
+    named(
+        "gateway.networking.k8s.io/v1",
+        "ReferenceGrant",
+        "two",
+        "grant",
+        json!({"from": [from], "to": [to]}),
+    )
 }
 
 fn named(api: &str, kind: &str, namespace: &str, name: &str, spec: Value) -> Value {
@@ -190,11 +243,12 @@ fn destination_rule(dice: &mut Dice) -> Value {
 }
 
 fn gateway(dice: &mut Dice) -> Value {
+    let credential = dice.one(&["cert", SECRETS[3], SECRETS[4]]);
     let server = match dice.below(4) {
         0 => json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}),
         1 => {
             json!({"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["*.example.com"],
-            "tls": {"mode": "SIMPLE", "credentialName": "cert"}})
+            "tls": {"mode": dice.one(&["SIMPLE", "MUTUAL"]), "credentialName": credential}})
         }
         2 => json!({"port": {"number": 443, "name": "tls", "protocol": "TLS"}, "hosts": ["*"],
             "tls": {"mode": "PASSTHROUGH"}}),

@@ -30,6 +30,7 @@ pub mod security;
 pub mod stat_name;
 pub mod telemetry;
 pub mod traffic_policy;
+pub mod trust_bundle;
 pub mod wire;
 
 pub use cx::Cx;

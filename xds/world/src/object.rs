@@ -206,6 +206,8 @@ pub enum Change {
     Mesh(Arc<mesh::MeshConfig>),
     /// The mesh's networks.
     Networks(Arc<mesh::MeshNetworks>),
+    /// The certificates of the mesh's own authority, in PEM, one a text.
+    Roots(Arc<Vec<Str>>),
 }
 
 impl Object {

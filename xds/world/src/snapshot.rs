@@ -92,6 +92,8 @@ pub struct Snapshot {
     pub mesh: Arc<MeshConfig>,
     /// Networks and their gateways.
     pub networks: Arc<MeshNetworks>,
+    /// The certificates of the mesh's own authority, in PEM, one a text.
+    pub roots: Arc<Vec<Str>>,
     pub namespaces: OrdMap<Str, Arc<Namespace>>,
     pub nodes: OrdMap<Str, Arc<Node>>,
     pub pods: Table<Pod>,
@@ -135,6 +137,7 @@ impl Snapshot {
             settings: Arc::new(settings),
             mesh: Arc::new(crate::mesh::defaults()),
             networks: Arc::default(),
+            roots: Arc::default(),
             namespaces: OrdMap::new(),
             nodes: OrdMap::new(),
             pods: OrdMap::new(),

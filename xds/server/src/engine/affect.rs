@@ -209,6 +209,8 @@ fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: ResourceType) -> St
             // Modules are pulled with credentials of Secrets.
             filters || changes.has(Kind::Secret) || plugins.iter().any(|k| deps.any_in_reach(changes, *k))
         }
+        // It depends on nothing but the mesh.
+        ResourceType::ProxyConfig => false,
         ResourceType::NameTable => services || scope || !changes.endpoints.is_empty(),
     };
     if all {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use meltemi_distribution::Resource;
 use meltemi_translation::sds::certificate::Validity;
 use meltemi_translation::sds::secret::{self, Problem};
-use meltemi_translation::{Cx, cluster, endpoint, extension, listener, patch, route};
+use meltemi_translation::{Cx, cluster, endpoint, extension, listener, patch, route, trust_bundle};
 use prost::Message;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -24,6 +24,9 @@ pub(crate) fn whole(cx: &Cx<'_>, kind: ResourceType) -> Vec<Arc<Resource>> {
         }
         ResourceType::Listeners => {
             listener::listeners(cx).iter().map(|l| Arc::new(encode(&l.name, l))).collect()
+        }
+        ResourceType::ProxyConfig => {
+            trust_bundle::trust_bundle(cx).iter().map(|p| Arc::new(encode("", p))).collect()
         }
         _ => Vec::new(),
     }

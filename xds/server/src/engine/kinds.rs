@@ -19,14 +19,19 @@ pub enum ResourceType {
     Extensions,
     /// NDS, of pilot-agent's DNS proxy.
     NameTable,
+    /// PCDS, of pilot-agent: the roots that it trusts.
+    ProxyConfig,
 }
+
+/// The type URL of Istio's ProxyConfig.
+pub const PROXY_CONFIG: &str = "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig";
 
 /// The type URL of Istio's name table.
 pub const NAME_TABLE: &str = "type.googleapis.com/istio.networking.nds.v1.NameTable";
 
 impl ResourceType {
     /// All types.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Clusters,
         Self::Endpoints,
         Self::Listeners,
@@ -34,6 +39,7 @@ impl ResourceType {
         Self::Secrets,
         Self::Extensions,
         Self::NameTable,
+        Self::ProxyConfig,
     ];
 
     /// The type with this URL.
@@ -51,11 +57,12 @@ impl ResourceType {
             Self::Secrets => type_url::SECRET,
             Self::Extensions => type_url::EXTENSION_CONFIG,
             Self::NameTable => NAME_TABLE,
+            Self::ProxyConfig => PROXY_CONFIG,
         }
     }
 
     /// Whether a proxy gets all resources of the type, rather than those that it names.
     pub fn is_whole(self) -> bool {
-        matches!(self, Self::Clusters | Self::Listeners | Self::NameTable)
+        matches!(self, Self::Clusters | Self::Listeners | Self::NameTable | Self::ProxyConfig)
     }
 }

@@ -73,13 +73,23 @@ impl Engine {
     /// what is generated incrementally.
     ///
     /// # Errors
-    /// If the node cannot be read.
-    pub fn view_of(&self, node: &Node) -> Result<Arc<dyn View>, Rejection> {
-        Ok(Arc::new(Pinned::new(self.proxy_view(self.read(node)?))))
+    /// If the node cannot be read, or is not the peer's.
+    pub fn view_of(&self, node: &Node, peer: &Peer) -> Result<Arc<dyn View>, Rejection> {
+        Ok(Arc::new(Pinned::new(self.proxy_view(self.admit(node, peer)?))))
     }
 
     fn proxy_view(&self, proxy: Proxy) -> ProxyView {
         ProxyView::new(proxy, self.state.load_full(), self.attendant.clone())
+    }
+
+    /// The proxy of a node, if the peer may be that.
+    fn admit(&self, node: &Node, peer: &Peer) -> Result<Proxy, Rejection> {
+        let mut proxy = self.read(node)?;
+        let checks = self.state.load().snapshot.settings.features.xds_identity_check;
+        if checks && !peer.identities.is_empty() {
+            proxy.verified = Some(verify(&proxy, peer)?);
+        }
+        Ok(proxy)
     }
 
     fn read(&self, node: &Node) -> Result<Proxy, Rejection> {
@@ -140,12 +150,7 @@ impl Source for Arc<Engine> {
     }
 
     fn open(&self, node: &Node, peer: &Peer) -> Result<Arc<dyn ProxyHandle>, Rejection> {
-        let mut proxy = self.read(node)?;
-        let checks = self.state.load().snapshot.settings.features.xds_identity_check;
-        if checks && !peer.identities.is_empty() {
-            proxy.verified = Some(verify(&proxy, peer)?);
-        }
-        let view = self.proxy_view(proxy);
+        let view = self.proxy_view(self.admit(node, peer)?);
         Ok(Arc::new(Handle { engine: self.clone(), view: Arc::new(Mutex::new(view)) }))
     }
 }

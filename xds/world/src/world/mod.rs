@@ -31,6 +31,7 @@ impl World {
         let objects = tables::objects(&snapshot);
         let mut empty = Snapshot::empty((*snapshot.settings).clone());
         (empty.mesh, empty.networks) = (snapshot.mesh.clone(), snapshot.networks.clone());
+        empty.roots = snapshot.roots.clone();
         let networks = Networks::of_snapshot(&empty);
         let discovery = Discovery::default();
         let mut world = Self { current: Arc::new(empty), index: Index::default(), networks, discovery };
@@ -55,6 +56,10 @@ impl World {
                 Change::Remove(kind, name) => drop(objects.insert((kind, name), None)),
                 Change::Mesh(mesh) => set.mesh |= replace(&mut next.mesh, mesh),
                 Change::Networks(networks) => set.mesh |= replace(&mut next.networks, networks),
+                Change::Roots(roots) => {
+                    // Proxies that are told of roots by their certificate's issuer alone do not see a difference.
+                    set.mesh |= replace(&mut next.roots, roots) && next.settings.features.multi_root;
+                }
             }
         }
         dirty.all |= set.mesh;
