@@ -29,12 +29,17 @@ const SCOPES: [(&str, &[&str]); 12] = [
 
 /// Starts logging as the flags say. The texts are what of them was not understood.
 pub fn start(flags: &Discovery) -> (Option<Levels>, Vec<String>) {
-    let (filter, problems) = filter(&flags.log_output_level);
-    let (filter, levels) = reload::Layer::new(filter);
     let to_stderr = flags.log_target.iter().all(|t| t == "stderr") && !flags.log_target.is_empty();
+    start_at(&flags.log_output_level, flags.log_as_json, to_stderr)
+}
+
+/// Starts logging at levels written as `--log_output_level` has them, for commands with fewer flags.
+pub fn start_at(levels: &str, as_json: bool, to_stderr: bool) -> (Option<Levels>, Vec<String>) {
+    let (filter, problems) = filter(levels);
+    let (filter, levels) = reload::Layer::new(filter);
     let writer: fn() -> Box<dyn io::Write> =
         if to_stderr { || Box::new(io::stderr()) } else { || Box::new(io::stdout()) };
-    let output = if flags.log_as_json {
+    let output = if as_json {
         fmt::layer().json().flatten_event(true).with_writer(writer).boxed()
     } else {
         fmt::layer().with_ansi(false).with_writer(writer).boxed()

@@ -15,12 +15,20 @@ pub fn known(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<St
     kept.extend(args.next());
     let Some(name) = args.next() else { return (kept, unknown) };
     kept.push(name.clone());
-    if name != "discovery" {
+    let cli = Cli::command();
+    // The commands whose counterparts in Istio ignore flags that they don't know.
+    let command = match name.to_str() {
+        Some("discovery") => cli.find_subcommand("discovery"),
+        Some("agent") if args.peek().is_some_and(|next| next == "proxy") => {
+            kept.extend(args.next());
+            cli.find_subcommand("agent").and_then(|agent| agent.find_subcommand("proxy"))
+        }
+        _ => None,
+    };
+    let Some(command) = command else {
         kept.extend(args);
         return (kept, unknown);
-    }
-    let cli = Cli::command();
-    let Some(command) = cli.find_subcommand("discovery") else { return (kept, unknown) };
+    };
     while let Some(arg) = args.next() {
         let text = arg.to_string_lossy();
         if text == "--" {
@@ -79,6 +87,16 @@ mod tests {
             run("meltemi discovery --log_rotate /x --domain a.b --new=1 --flag --httpAddr=:1 -n ns");
         assert_eq!(kept.join(" "), "meltemi discovery --domain a.b --httpAddr=:1 -n ns");
         assert_eq!(unknown, ["log_rotate", "new", "flag"]);
+    }
+
+    #[test]
+    fn the_agent_ignores_what_it_does_not_know_too() {
+        let (kept, unknown) =
+            run("meltemi agent proxy sidecar --stsPort=0 --domain a.b --proxyLogLevel=info");
+        assert_eq!(kept.join(" "), "meltemi agent proxy sidecar --domain a.b --proxyLogLevel=info");
+        assert_eq!(unknown, ["stsPort"]);
+        let (kept, _) = run("meltemi istio-iptables -p 15001 --new");
+        assert_eq!(kept.join(" "), "meltemi istio-iptables -p 15001 --new", "here it is an error");
     }
 
     #[test]

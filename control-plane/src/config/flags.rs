@@ -26,8 +26,27 @@ pub enum Command {
     ///
     /// Made for `kubectl exec deploy/istiod -n istio-system -- meltemi request GET /debug/adsz`.
     Request(Request),
+    /// Run Envoy with an identity of the mesh, as Istio's pilot-agent does in sidecars and gateways.
+    #[command(subcommand)]
+    Agent(meltemi_agent::cli::Agent),
+    /// Send a Pod's traffic through its proxy, as Istio's init container does.
+    IstioIptables(Box<Iptables>),
     /// Print the version and exit.
     Version(Version),
+}
+
+/// Flags of `meltemi istio-iptables`.
+#[derive(Debug, Args)]
+pub struct Iptables {
+    /// What is to be captured.
+    #[command(flatten)]
+    pub capture: meltemi_agent::iptables::Flags,
+    /// What is logged, as --log_output_level of `meltemi discovery`.
+    #[arg(long = "log_output_level", value_name = "SCOPE:LEVEL", default_value = "default:info")]
+    pub log_output_level: String,
+    /// Log as JSON.
+    #[arg(long = "log_as_json")]
+    pub log_as_json: bool,
 }
 
 /// Flags of `meltemi request`.
