@@ -10,7 +10,8 @@
 //! - [`reflect`], [`json`] and [`merge`], messages of any type by descriptor: patches and dumps;
 //! - [`go_json`], what Go reads in JSON beyond the standard;
 //! - [`object`], reading one resource with the place of what is wrong in it;
-//! - [`k8s`], slim views of Kubernetes objects.
+//! - [`k8s`], slim views of Kubernetes objects;
+//! - [`validate`], which of Istio's objects are refused.
 //!
 //! `google.protobuf.Any` is [`wkt::Any`] and not the one of prost-types, because that one owns its payload: every
 //! response would copy every resource. Ours shares it.
@@ -24,6 +25,7 @@ pub mod k8s;
 pub mod merge;
 pub mod object;
 pub mod reflect;
+pub mod validate;
 pub mod wkt;
 
 pub use envoy_types::istio as istio_wire;

@@ -27,6 +27,22 @@ pub struct DecodeError {
     pub message: String,
 }
 
+impl DecodeError {
+    /// The path of the field from the root of an object whose `spec` was read.
+    pub fn field_of_spec(&self) -> String {
+        under_spec(&self.field)
+    }
+}
+
+/// A path in a `spec`, from the root of the object.
+pub fn under_spec(path: &str) -> String {
+    match path {
+        "" => "spec".to_owned(),
+        path if path.starts_with('[') => format!("spec{path}"),
+        path => format!("spec.{path}"),
+    }
+}
+
 /// Reads a resource, or a part of one such as its `spec`.
 ///
 /// # Errors

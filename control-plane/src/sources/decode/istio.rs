@@ -1,6 +1,8 @@
 //! Istio's own objects: metadata and a `spec` that is a protobuf message.
 
 use meltemi_api::k8s::ObjectMeta;
+use meltemi_api::object::under_spec;
+use meltemi_api::validate::{self, Finding, Findings, Validate};
 use meltemi_world::config::{Config, Status};
 use meltemi_world::convert::project;
 use meltemi_world::{Kind, Object};
@@ -69,7 +71,7 @@ fn envelope(cx: &mut Cx<'_>, json: Json<'_>) -> Result<Envelope, Bad> {
 
 const NO_SUCH_FIELD: &str = "no such field, so it has no effect; check its spelling and indentation";
 
-fn config<T: DeserializeOwned + Default>(
+fn config<T: DeserializeOwned + Default + Validate>(
     cx: &mut Cx<'_>,
     mut envelope: Envelope,
 ) -> Result<Arc<Config<T>>, Bad> {
@@ -77,27 +79,41 @@ fn config<T: DeserializeOwned + Default>(
     let mut meta = project::meta(&envelope.metadata);
     meta.creation = cx.creation(&envelope.metadata);
     meta.status = envelope.status;
-    if envelope.spec.is_null() {
-        return Ok(Arc::new(Config { meta, spec: T::default() }));
+    let spec = spec::<T>(cx, envelope.spec)?;
+    let mut found = validate::object(&envelope.metadata, &spec);
+    if !found.is_valid() {
+        return Err(refused(&mut found));
+    }
+    for finding in found.warnings {
+        cx.warn(&finding.field, &finding.message);
+    }
+    Ok(Arc::new(Config { meta, spec }))
+}
+
+fn spec<T: DeserializeOwned + Default>(cx: &mut Cx<'_>, json: Value) -> Result<T, Bad> {
+    if json.is_null() {
+        return Ok(T::default());
     }
     let in_file = cx.default_namespace.is_some();
     let decode = if in_file { relaxed::decode::<T> } else { meltemi_api::object::decode::<T> };
-    let decoded = decode(envelope.spec).map_err(|mut error| {
-        error.field = under_spec(&error.field);
+    let decoded = decode(json).map_err(|mut error| {
+        error.field = error.field_of_spec();
         error
     })?;
     for field in decoded.unknown {
         cx.warn(&under_spec(&field), NO_SUCH_FIELD);
     }
-    Ok(Arc::new(Config { meta, spec: decoded.value }))
+    Ok(decoded.value)
 }
 
-fn under_spec(path: &str) -> String {
-    match path {
-        "" => "spec".to_owned(),
-        path if path.starts_with('[') => format!("spec{path}"),
-        path => format!("spec.{path}"),
+/// The first error, which has a field of its own, and the others after it.
+fn refused(found: &mut Findings) -> Bad {
+    let Finding { field, mut message } = found.errors.remove(0);
+    for other in &found.errors {
+        message.push_str("; ");
+        message.push_str(&other.to_string());
     }
+    Bad { field, message }
 }
 
 /// What the mesh reads of a status. One that cannot be read counts as none: users do not write it.
