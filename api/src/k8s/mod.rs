@@ -5,6 +5,7 @@
 
 mod base;
 mod endpoints;
+mod ingress;
 mod node;
 mod pod;
 mod reference_grant;
@@ -15,6 +16,10 @@ pub use base::{ApiGroupKind, IntOrString, ObjectMeta, ObjectReference, OwnerRefe
 pub use endpoints::{
     Endpoint, EndpointAddress, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice,
     EndpointSubset, EndpointZone, Endpoints,
+};
+pub use ingress::{
+    Ingress, IngressBackend, IngressClass, IngressClassSpec, IngressHttp, IngressPath, IngressPort,
+    IngressRule, IngressService, IngressSpec, IngressTls,
 };
 pub use node::{Namespace, Node, NodeAddress, NodeStatus};
 pub use pod::{Container, ContainerPort, Pod, PodCondition, PodIp, PodSpec, PodStatus};

@@ -91,6 +91,7 @@ pub fn read(env: &mut Env) -> Features {
             .flag("ENABLE_SELECTOR_BASED_K8S_GATEWAY_POLICY", d.selector_policies_for_gateway_api),
         multicluster_headless: env.flag("ENABLE_MULTICLUSTER_HEADLESS", d.multicluster_headless),
         resolve_hostname_gateways: env.flag("RESOLVE_HOSTNAME_GATEWAYS", d.resolve_hostname_gateways),
+        ingress_namespace: env.text("K8S_INGRESS_NS", &d.ingress_namespace),
         ip_autoallocate_v4: env.text("PILOT_IP_AUTOALLOCATE_IPV4_PREFIX", &d.ip_autoallocate_v4),
         ip_autoallocate_v6: env.text("PILOT_IP_AUTOALLOCATE_IPV6_PREFIX", &d.ip_autoallocate_v6),
     }

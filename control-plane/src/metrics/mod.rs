@@ -153,7 +153,7 @@ impl Metrics {
     pub fn applied(&self, set: &ChangeSet, snapshot: &Snapshot, took: Duration) {
         self.0.apply_seconds.observe(took.as_secs_f64());
         self.0.services.set(snapshot.registry.len() as i64);
-        self.0.virtual_services.set(snapshot.virtual_services.len() as i64);
+        self.0.virtual_services.set(snapshot.all_virtual_services().count() as i64);
         let configs = set.objects.iter().any(|(kind, _)| *kind >= Kind::VirtualService);
         let reasons = [
             ("global", set.mesh),

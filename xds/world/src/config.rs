@@ -5,6 +5,13 @@ use crate::{NsName, Str};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// The annotation by which generated VirtualServices say what they were made of (Istio `InternalRouteSemantics`).
+pub const ROUTE_SEMANTICS: &str = "internal.istio.io/route-semantics";
+/// Its value for those made of Ingresses.
+pub const SEMANTICS_INGRESS: &str = "ingress";
+/// Its value for those made of Gateway API routes.
+pub const SEMANTICS_GATEWAY: &str = "gateway";
+
 /// The metadata of a configuration object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Meta {

@@ -124,6 +124,8 @@ pub struct Features {
     pub multicluster_headless: bool,
     /// `RESOLVE_HOSTNAME_GATEWAYS`.
     pub resolve_hostname_gateways: bool,
+    /// `K8S_INGRESS_NS`: the namespace of the Gateways that Ingresses make.
+    pub ingress_namespace: String,
     /// `PILOT_IP_AUTOALLOCATE_IPV4_PREFIX`.
     pub ip_autoallocate_v4: String,
     /// `PILOT_IP_AUTOALLOCATE_IPV6_PREFIX`.
@@ -202,6 +204,7 @@ impl Default for Features {
             dynamic_dns_max_hosts: 1024,
             selector_policies_for_gateway_api: true,
             multicluster_headless: true,
+            ingress_namespace: "istio-system".into(),
             resolve_hostname_gateways: true,
             ip_autoallocate_v4: "240.240.0.0/16".into(),
             ip_autoallocate_v6: "2001:2::/48".into(),

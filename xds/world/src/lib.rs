@@ -30,6 +30,7 @@ pub mod workload;
 mod world;
 
 pub use config::{Config, Meta};
+pub use diagnostics::Diagnostic;
 pub use endpoint::{Endpoint, Health, Locality};
 pub use name::{NsName, Str};
 pub use object::{Change, Kind, Object};

@@ -16,7 +16,7 @@ use meltemi_api::istio::{
     security::v1beta1 as security,
     telemetry::v1alpha1::Telemetry,
 };
-use meltemi_api::k8s::ReferenceGrantSpec;
+use meltemi_api::k8s::{IngressClassSpec, IngressSpec, ReferenceGrantSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -119,6 +119,12 @@ pub struct Snapshot {
     pub telemetries: Table<Config<Telemetry>>,
     pub wasm_plugins: Table<Config<WasmPlugin>>,
     pub traffic_extensions: Table<Config<TrafficExtension>>,
+    pub ingresses: Table<Config<IngressSpec>>,
+    pub ingress_classes: Table<Config<IngressClassSpec>>,
+    /// The Gateway that each Ingress makes which the mesh serves.
+    pub ingress_gateways: Table<Config<networking::Gateway>>,
+    /// The VirtualService that Ingresses make together, by host.
+    pub ingress_routes: OrdMap<Str, Arc<Config<networking::VirtualService>>>,
     pub reference_grants: Table<Config<ReferenceGrantSpec>>,
     /// Which service accounts of gateways may read Secrets, of those that were asked for.
     pub secret_access: Table<SecretAccess>,
@@ -161,12 +167,26 @@ impl Snapshot {
             telemetries: OrdMap::new(),
             wasm_plugins: OrdMap::new(),
             traffic_extensions: OrdMap::new(),
+            ingresses: OrdMap::new(),
+            ingress_classes: OrdMap::new(),
+            ingress_gateways: OrdMap::new(),
+            ingress_routes: OrdMap::new(),
             reference_grants: OrdMap::new(),
             secret_access: OrdMap::new(),
             jwks: OrdMap::new(),
             registry: Registry::default(),
             diagnostics: OrdMap::new(),
         }
+    }
+
+    /// All Gateways: those that users wrote and those that are made of other objects.
+    pub fn all_gateways(&self) -> impl Iterator<Item = &Arc<Config<networking::Gateway>>> {
+        self.gateways.values().chain(self.ingress_gateways.values())
+    }
+
+    /// All VirtualServices: those that users wrote and those that are made of other objects.
+    pub fn all_virtual_services(&self) -> impl Iterator<Item = &Arc<Config<networking::VirtualService>>> {
+        self.virtual_services.values().chain(self.ingress_routes.values())
     }
 
     /// The mesh's root namespace: configuration there applies to all namespaces.

@@ -4,7 +4,7 @@ mod common;
 
 use common::objects;
 use meltemi_world::snapshot::Settings;
-use meltemi_world::{Change, NsName, Object, Service, ServiceKey, Snapshot, World, mesh};
+use meltemi_world::{Change, Kind, NsName, Object, Service, ServiceKey, Snapshot, World, mesh};
 use proptest::prelude::*;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +32,8 @@ static UNIVERSE: LazyLock<Vec<Vec<Object>>> = LazyLock::new(|| {
     slots.extend(["e0", "e1"].map(slices));
     slots.extend([("x0", 90), ("x1", 91)].map(|(name, port)| service_entries(name, port)));
     slots.extend(["w0", "w1"].map(workload_entries));
+    slots.extend(["i0", "i1"].map(ingresses));
+    slots.push(["istio.io/ingress-controller", "other"].map(ingress_class).to_vec());
     let read = |yaml: &String| objects(yaml).pop().unwrap_or_else(|| panic!("{yaml}"));
     slots.iter().map(|variants| variants.iter().map(read).collect()).collect()
 });
@@ -118,6 +120,28 @@ fn workload_entries(name: &str) -> Vec<String> {
     ]
 }
 
+fn ingresses(name: &str) -> Vec<String> {
+    let ingress = |annotations: &str, spec: &str| {
+        metadata("Ingress", name, &format!("annotations: {{{annotations}}}")) + &format!("spec: {{{spec}}}")
+    };
+    let rule = |host: &str, service: &str, port: &str| {
+        let backend = format!("{{service: {{name: {service}, port: {{{port}}}}}}}");
+        format!(
+            "{{host: '{host}', http: {{paths: [{{path: /{name}, pathType: Prefix, backend: {backend}}}]}}}}"
+        )
+    };
+    let (named, numbered) = (rule("h0", "s0", "name: http"), rule("h1", "s1", "number: 80"));
+    vec![
+        ingress("", &format!("ingressClassName: mine, rules: [{named}, {numbered}]")),
+        ingress("kubernetes.io/ingress.class: istio", &format!("rules: [{named}], tls: [{{secretName: c}}]")),
+        ingress("", &format!("rules: [{numbered}, {}]", rule("", "s0", "name: http"))),
+    ]
+}
+
+fn ingress_class(controller: &str) -> String {
+    "kind: IngressClass\nmetadata: {name: mine}\n".to_owned() + &format!("spec: {{controller: {controller}}}")
+}
+
 /// What happens: a slot gets one of its variants, or is emptied; or the mesh changes.
 #[derive(Clone, Debug)]
 enum Event {
@@ -144,8 +168,12 @@ struct State {
     networks: bool,
 }
 
-const MESHES: [&str; 3] =
-    ["{}", r#"{"trustDomain": "other"}"#, r#"{"discoverySelectors": [{"matchLabels": {"seen": "yes"}}]}"#];
+const MESHES: [&str; 4] = [
+    "{}",
+    r#"{"trustDomain": "other"}"#,
+    r#"{"discoverySelectors": [{"matchLabels": {"seen": "yes"}}]}"#,
+    r#"{"ingressControllerMode": "DEFAULT", "ingressService": "gw"}"#,
+];
 
 fn mesh_of(which: usize) -> Change {
     let user = serde_json::from_str(MESHES[which]).expect("JSON");
@@ -240,6 +268,15 @@ proptest! {
             prop_assert_eq!(&after.registry, &fresh.registry);
             prop_assert_eq!(&after.slices, &fresh.slices);
             prop_assert_eq!(&after.pods_by_ip, &fresh.pods_by_ip);
+            prop_assert_eq!(&after.ingress_gateways, &fresh.ingress_gateways);
+            prop_assert_eq!(&after.ingress_routes, &fresh.ingress_routes);
+            prop_assert_eq!(&after.diagnostics, &fresh.diagnostics);
+            let named = |s: &Snapshot| s.ingress_routes.values().map(|r| (r.meta.key(), r.clone())).collect::<BTreeMap<_, _>>();
+            let (old, new) = (named(&before), named(after));
+            let keys: BTreeSet<NsName> = old.keys().chain(new.keys()).cloned().collect();
+            for key in keys.into_iter().filter(|key| old.get(key) != new.get(key)) {
+                prop_assert!(set.objects.contains(&(Kind::VirtualService, key.clone())), "{}", key);
+            }
 
             let keys: BTreeSet<ServiceKey> = services(&before).into_keys().chain(services(after).into_keys()).collect();
             let services = differing(&keys, |k| (before.registry.service(k).cloned(), after.registry.service(k).cloned()));

@@ -20,14 +20,14 @@ pub(super) fn configz(look: &Look, _: &Query) -> Answer {
     list(&mut out, Kind::AuthorizationPolicy, s.authorization_policies.values());
     list(&mut out, Kind::DestinationRule, s.destination_rules.values());
     list(&mut out, Kind::EnvoyFilter, s.envoy_filters.values());
-    list(&mut out, Kind::Gateway, s.gateways.values());
+    list(&mut out, Kind::Gateway, s.all_gateways());
     list(&mut out, Kind::PeerAuthentication, s.peer_authentications.values());
     list(&mut out, Kind::ProxyConfig, s.proxy_configs.values());
     list(&mut out, Kind::RequestAuthentication, s.request_authentications.values());
     list(&mut out, Kind::ServiceEntry, s.service_entries.values());
     list(&mut out, Kind::Sidecar, s.sidecars.values());
     list(&mut out, Kind::Telemetry, s.telemetries.values());
-    list(&mut out, Kind::VirtualService, s.virtual_services.values());
+    list(&mut out, Kind::VirtualService, s.all_virtual_services());
     list(&mut out, Kind::WasmPlugin, s.wasm_plugins.values());
     list(&mut out, Kind::WorkloadEntry, s.workload_entries.values());
     list(&mut out, Kind::WorkloadGroup, s.workload_groups.values());

@@ -54,6 +54,19 @@ pub(super) fn read(cx: &mut Cx<'_>, json: Json<'_>) -> Result<Option<Object>, Ba
             cx.complete(&mut from.metadata)?;
             Object::ConfigMap(Arc::new(project::config_map(from)))
         }
+        Kind::Ingress => {
+            let mut from: k8s::Ingress = whole(json)?;
+            cx.complete(&mut from.metadata)?;
+            let mut meta = project::meta(&from.metadata);
+            meta.creation = cx.creation(&from.metadata);
+            Object::Ingress(Arc::new(Config { meta, spec: from.spec }))
+        }
+        Kind::IngressClass => {
+            let mut from: k8s::IngressClass = whole(json)?;
+            cx.complete(&mut from.metadata)?;
+            let meta = project::meta(&from.metadata);
+            Object::IngressClass(Arc::new(Config { meta, spec: from.spec }))
+        }
         Kind::ReferenceGrant => {
             let mut from: k8s::ReferenceGrant = whole(json)?;
             cx.complete(&mut from.metadata)?;

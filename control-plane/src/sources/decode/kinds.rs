@@ -34,6 +34,7 @@ pub struct Resource {
     pub crd: bool,
 }
 
+const KUBE_NETWORKING: &str = "networking.k8s.io";
 const NETWORKING: &str = "networking.istio.io";
 const SECURITY: &str = "security.istio.io";
 const TELEMETRY: &str = "telemetry.istio.io";
@@ -53,7 +54,7 @@ const fn istio(kind: Kind, group: &'static str, plural: &'static str) -> Resourc
 }
 
 /// The kinds that are read. Source of the versions: Istio's `crd-all.gen.yaml`.
-pub const RESOURCES: [Resource; 23] = [
+pub const RESOURCES: [Resource; 25] = [
     Resource { namespaced: false, ..core(Kind::Namespace, "namespaces") },
     Resource { namespaced: false, ..core(Kind::Node, "nodes") },
     core(Kind::Pod, "pods"),
@@ -61,6 +62,8 @@ pub const RESOURCES: [Resource; 23] = [
     Resource { group: "discovery.k8s.io", ..core(Kind::EndpointSlice, "endpointslices") },
     core(Kind::Secret, "secrets"),
     core(Kind::ConfigMap, "configmaps"),
+    Resource { group: KUBE_NETWORKING, ..core(Kind::Ingress, "ingresses") },
+    Resource { group: KUBE_NETWORKING, namespaced: false, ..core(Kind::IngressClass, "ingressclasses") },
     networking(Kind::VirtualService, "virtualservices"),
     networking(Kind::DestinationRule, "destinationrules"),
     networking(Kind::ServiceEntry, "serviceentries"),
@@ -80,13 +83,8 @@ pub const RESOURCES: [Resource; 23] = [
 ];
 
 /// Groups whose objects Istio reads and Meltemi does not yet.
-const LATER: [&str; 5] = [
-    "networking.k8s.io",
-    GATEWAY_API,
-    "gateway.networking.x-k8s.io",
-    "inference.networking.k8s.io",
-    "multicluster.x-k8s.io",
-];
+const LATER: [&str; 4] =
+    [GATEWAY_API, "gateway.networking.x-k8s.io", "inference.networking.k8s.io", "multicluster.x-k8s.io"];
 
 /// What is done with a kind of this API.
 pub fn known(api_version: &str, kind: &str) -> Known {
@@ -100,7 +98,6 @@ pub fn known(api_version: &str, kind: &str) -> Known {
     }
     match (group, kind) {
         ("", "Endpoints") => Known::Endpoints,
-        ("networking.k8s.io", "NetworkPolicy") => Known::Foreign,
         (g, _) if LATER.contains(&g) => Known::Later,
         (g, _) if g.ends_with(".istio.io") && RESOURCES.iter().any(|r| r.group == g) => Known::Unknown,
         _ if is_core_kind(group, kind) => Known::Foreign,
@@ -181,7 +178,7 @@ mod tests {
     #[test]
     fn kinds_of_others_and_of_later_are_told_apart() {
         assert_eq!(known("gateway.networking.k8s.io/v1", "Gateway"), Known::Later);
-        assert_eq!(known("networking.k8s.io/v1", "Ingress"), Known::Later);
+        assert_eq!(known("networking.k8s.io/v1", "NetworkPolicy"), Known::Foreign);
         assert_eq!(known("apps/v1", "Deployment"), Known::Foreign);
         assert_eq!(known("v1", "ServiceAccount"), Known::Foreign);
         assert_eq!(known("networking.istio.io/v2", "Gateway"), Known::Unknown);

@@ -13,7 +13,7 @@ pub struct Gateways {
 impl Gateways {
     /// Arranges the snapshot's Gateways. Source: Istio `PushContext.initGateways`.
     pub fn build(snapshot: &Snapshot) -> Self {
-        let mut all: Vec<_> = snapshot.gateways.values().cloned().collect();
+        let mut all: Vec<_> = snapshot.all_gateways().cloned().collect();
         all.sort_by(|a, b| a.meta.by_age(&b.meta));
         Self { all }
     }

@@ -6,6 +6,7 @@ mod resolve;
 
 use crate::names::MESH_GATEWAY;
 use meltemi_api::istio::networking::v1alpha3::VirtualService;
+use meltemi_world::config::{ROUTE_SEMANTICS, SEMANTICS_GATEWAY, SEMANTICS_INGRESS};
 use meltemi_world::visibility::Visibility;
 use meltemi_world::{Config, Meta, NsName, Snapshot, Str};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,18 +17,14 @@ pub use destinations::destinations;
 /// A VirtualService whose names are resolved and whose delegates are merged.
 pub type SharedVirtualService = Arc<Config<VirtualService>>;
 
-/// The annotation by which converted Ingresses and Gateway API routes say what they were (Istio
-/// `InternalRouteSemantics`).
-const ROUTE_SEMANTICS: &str = "internal.istio.io/route-semantics";
-
 /// Whether a VirtualService was converted from a Gateway API route, whose rules differ (Istio `UseGatewaySemantics`).
 pub fn gateway_semantics(meta: &Meta) -> bool {
-    meta.annotations.get(ROUTE_SEMANTICS) == Some("gateway")
+    meta.annotations.get(ROUTE_SEMANTICS) == Some(SEMANTICS_GATEWAY)
 }
 
 /// Whether a VirtualService was converted from an Ingress (Istio `UseIngressSemantics`).
 pub fn ingress_semantics(meta: &Meta) -> bool {
-    meta.annotations.get(ROUTE_SEMANTICS) == Some("ingress")
+    meta.annotations.get(ROUTE_SEMANTICS) == Some(SEMANTICS_INGRESS)
 }
 
 /// VirtualServices in order of age, by gateway (`mesh` or `NAMESPACE/NAME`) and visibility.
@@ -63,7 +60,7 @@ impl VirtualServices {
     /// As [`build`](Self::build), sharing what is the same as in `self`. The mesh's settings must not have changed.
     pub fn next(&self, snapshot: &Snapshot) -> Self {
         let mut all: Vec<_> =
-            snapshot.virtual_services.values().filter(|vs| !vs.spec.hosts.is_empty()).collect();
+            snapshot.all_virtual_services().filter(|vs| !vs.spec.hosts.is_empty()).collect();
         all.sort_by(|a, b| a.meta.by_age(&b.meta));
         let delegates = delegates::Delegates::new(snapshot);
         let mut out = Self::default();

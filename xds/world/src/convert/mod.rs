@@ -3,6 +3,7 @@
 //! Projections ([`project`]) turn what the apiserver or a file says into the world's own objects. The other modules
 //! turn those into services and endpoints; they are functions of their arguments only.
 
+pub mod ingress;
 pub mod kube_endpoints;
 pub mod kube_service;
 pub mod network;

@@ -24,4 +24,8 @@ pub(super) struct Dirty {
     pub(super) instances: BTreeSet<NsName>,
     /// Pods whose surroundings changed.
     pub(super) moved: BTreeSet<NsName>,
+    /// Ingresses that changed, or what they refer to.
+    pub(super) ingresses: BTreeSet<NsName>,
+    /// Hosts of Ingresses as they were before.
+    pub(super) ingress_hosts: BTreeSet<Str>,
 }

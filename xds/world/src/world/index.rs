@@ -1,5 +1,6 @@
 //! What depends on what: reverse look-ups, so that a change costs what it touches.
 
+use super::ingress::References;
 use crate::convert::kube_endpoints::Pods;
 use crate::convert::{kube_service, service_entry};
 use crate::endpoint::EndpointWorkload;
@@ -38,6 +39,11 @@ impl<K: Eq + Hash + Clone, V: Ord> Multi<K, V> {
         }
     }
 
+    /// Puts a value in, or takes it out.
+    pub(super) fn set(&mut self, key: &K, value: V, there: bool) {
+        if there { self.insert(key, value) } else { self.remove(key, &value) }
+    }
+
     pub(super) fn get(&self, key: &K) -> impl Iterator<Item = &V> {
         self.0.get(key).into_iter().flatten()
     }
@@ -67,6 +73,8 @@ pub(super) struct Index {
     pub(super) entries: Multi<ServiceKey, Str>,
     /// The ServiceEntries of each namespace that select workloads, with the labels that they ask for.
     pub(super) selectors: FxHashMap<Str, BTreeMap<Str, Labels>>,
+    /// What Ingresses refer to.
+    pub(super) ingresses: References,
 }
 
 impl Index {
@@ -76,11 +84,11 @@ impl Index {
         let it = || (namespace.clone(), slice.service.clone(), slice.key.name.clone());
         for endpoint in &slice.endpoints {
             if let Some(pod) = &endpoint.pod {
-                set(&mut self.slices_of_pod, pod, it(), there);
+                self.slices_of_pod.set(pod, it(), there);
                 continue;
             }
             for address in &endpoint.addresses {
-                set(&mut self.slices_at, &NsName::new(namespace.clone(), address.clone()), it(), there);
+                self.slices_at.set(&NsName::new(namespace.clone(), address.clone()), it(), there);
             }
         }
     }
@@ -89,7 +97,7 @@ impl Index {
     pub(super) fn entry(&mut self, entry: &Config<ServiceEntry>, there: bool) {
         let (namespace, name) = (&entry.meta.namespace, &entry.meta.name);
         for key in service_entry::keys(entry) {
-            set(&mut self.entries, &key, name.clone(), there);
+            self.entries.set(&key, name.clone(), there);
         }
         let of_namespace = self.selectors.entry(namespace.clone()).or_default();
         match service_entry::selector(entry).filter(|_| there) {
@@ -116,10 +124,10 @@ impl Index {
     /// Notes that a Pod is there, or no longer.
     pub(super) fn pod(&mut self, pod: &Pod, there: bool) {
         if !pod.node.is_empty() {
-            set(&mut self.pods_on, &pod.node, pod.key(), there);
+            self.pods_on.set(&pod.node, pod.key(), there);
         }
         for ip in &pod.ips {
-            set(&mut self.pods_at, ip, pod.key(), there);
+            self.pods_at.set(ip, pod.key(), there);
         }
     }
 
@@ -156,10 +164,6 @@ impl Index {
             .chain(by_address)
             .map(|(namespace, service, _)| NsName { namespace, name: service })
     }
-}
-
-fn set<K: Eq + Hash + Clone, V: Ord>(map: &mut Multi<K, V>, key: &K, value: V, there: bool) {
-    if there { map.insert(key, value) } else { map.remove(key, &value) }
 }
 
 /// Pods of a snapshot with what the index knows of them.

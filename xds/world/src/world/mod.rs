@@ -7,6 +7,7 @@ mod compute;
 mod dirty;
 mod discovery;
 mod index;
+mod ingress;
 mod tables;
 
 use crate::convert::Networks;
@@ -69,6 +70,7 @@ impl World {
                 set.objects.insert((kind, name));
             }
         }
+        self.ingresses(&mut next, &mut dirty, &mut set);
         self.recompute(&mut next, dirty, &mut set);
         self.current = Arc::new(next);
         set

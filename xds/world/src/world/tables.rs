@@ -3,6 +3,7 @@
 use super::dirty::Dirty;
 use super::index::Index;
 use crate::config::Meta;
+use crate::convert::ingress::{self, Ingress};
 use crate::convert::{kube_service, service_entry};
 use crate::identity::SecretAccess;
 use crate::jwks::Jwks;
@@ -31,7 +32,8 @@ pub(super) fn objects(snapshot: &Snapshot) -> Vec<Object> {
         envoy_filters => EnvoyFilter, proxy_configs => ProxyConfig, peer_authentications => PeerAuthentication,
         request_authentications => RequestAuthentication, authorization_policies => AuthorizationPolicy,
         telemetries => Telemetry, wasm_plugins => WasmPlugin,
-        traffic_extensions => TrafficExtension, reference_grants => ReferenceGrant, secret_access => SecretAccess, jwks => Jwks);
+        traffic_extensions => TrafficExtension, reference_grants => ReferenceGrant, ingresses => Ingress,
+        ingress_classes => IngressClass, secret_access => SecretAccess, jwks => Jwks);
     all
 }
 
@@ -89,7 +91,11 @@ impl Index {
                 swap(&mut next.secret_access, name, only!(SecretAccess), SecretAccess::eq).is_some()
             }
             Kind::Jwks => swap(&mut next.jwks, name, only!(Jwks), Jwks::eq).is_some(),
-            Kind::Ingress | Kind::IngressClass => false,
+            Kind::Ingress => self.ingress(next, dirty, name, only!(Ingress)),
+            Kind::IngressClass => {
+                dirty.ingresses.extend(self.ingresses.of_class(&name.name));
+                plain!(ingress_classes, IngressClass)
+            }
         }
     }
 
@@ -153,6 +159,24 @@ impl Index {
             self.node_port_gateways.remove(name);
         }
         dirty.services.insert(key);
+        dirty.ingresses.extend(self.ingresses.of_service(name));
+        true
+    }
+
+    fn ingress(
+        &mut self,
+        next: &mut Snapshot,
+        dirty: &mut Dirty,
+        name: &NsName,
+        new: Option<Arc<Ingress>>,
+    ) -> bool {
+        let Some(old) = swap(&mut next.ingresses, name, new.clone(), same_config) else { return false };
+        for (ingress, there) in [(&old, false), (&new, true)] {
+            let Some(ingress) = ingress else { continue };
+            self.ingresses.set(ingress, there);
+            dirty.ingress_hosts.extend(ingress::hosts(ingress));
+        }
+        dirty.ingresses.insert(name.clone());
         true
     }
 

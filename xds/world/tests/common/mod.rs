@@ -92,6 +92,8 @@ fn object(value: Value) -> Vec<Object> {
         "ServiceEntry" => one(Object::ServiceEntry(config(&value))),
         "WorkloadEntry" => one(Object::WorkloadEntry(config(&value))),
         "Gateway" => one(Object::Gateway(config(&value))),
+        "Ingress" => one(Object::Ingress(config(&value))),
+        "IngressClass" => one(Object::IngressClass(config(&value))),
         "" => panic!("an object has no kind"),
         _ => Vec::new(),
     }
