@@ -171,6 +171,7 @@ mod tests {
                         Change::Remove(_, name) => format!("-{name}"),
                         Change::Mesh(mesh) => format!("mesh {}", mesh.trust_domain),
                         Change::Networks(_) => "networks".to_owned(),
+                        Change::Roots(_) => "roots".to_owned(),
                     })
                     .collect();
                 if !changes.is_empty() {
