@@ -19,6 +19,7 @@ pub mod host_map;
 pub mod index;
 pub mod listener;
 pub mod metadata_exchange;
+pub mod name_table;
 pub mod names;
 pub mod patch;
 pub mod policy;

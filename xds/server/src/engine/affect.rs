@@ -81,11 +81,15 @@ impl Dependencies<'_> {
 
     /// Whether endpoints changed that have listeners of their own, as those of services without an address have.
     fn own_listeners_changed(&self, changes: &ChangeSet) -> bool {
+        self.proxy.is_sidecar() && self.headless_endpoints_changed(changes)
+    }
+
+    /// Whether endpoints changed of services whose address they are.
+    fn headless_endpoints_changed(&self, changes: &ChangeSet) -> bool {
         let headless = |scope: &Scope, key: &ServiceKey| {
             scope.service(&key.hostname).is_some_and(|s| s.namespace == key.namespace && s.is_headless())
         };
-        let mut endpoints = changes.endpoints.iter();
-        self.proxy.is_sidecar() && endpoints.any(|k| headless(self.before, k) || headless(self.after, k))
+        changes.endpoints.iter().any(|k| headless(self.before, k) || headless(self.after, k))
     }
 
     /// Whether services changed where Envoy may fetch the keys of JWT issuers from: any service may be such a server.
@@ -211,7 +215,7 @@ fn stale(deps: &Dependencies<'_>, changes: &ChangeSet, kind: ResourceType) -> St
         }
         // It depends on nothing but the mesh.
         ResourceType::ProxyConfig => false,
-        ResourceType::NameTable => services || scope || !changes.endpoints.is_empty(),
+        ResourceType::NameTable => services || scope || deps.headless_endpoints_changed(changes),
     };
     if all {
         return Stale::All;

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use meltemi_distribution::Resource;
 use meltemi_translation::sds::certificate::Validity;
 use meltemi_translation::sds::secret::{self, Problem};
-use meltemi_translation::{Cx, cluster, endpoint, extension, listener, patch, route, trust_bundle};
+use meltemi_translation::{
+    Cx, cluster, endpoint, extension, listener, name_table, patch, route, trust_bundle,
+};
 use prost::Message;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -28,6 +30,8 @@ pub(crate) fn whole(cx: &Cx<'_>, kind: ResourceType) -> Vec<Arc<Resource>> {
         ResourceType::ProxyConfig => {
             trust_bundle::trust_bundle(cx).iter().map(|p| Arc::new(encode("", p))).collect()
         }
+        // istiod's one table has no name.
+        ResourceType::NameTable => vec![Arc::new(encode("", &name_table::name_table(cx)))],
         _ => Vec::new(),
     }
 }

@@ -24,7 +24,7 @@ use meltemi_world::labels::Labels;
 use meltemi_world::{Endpoint, Health, Locality, Port, Resolution, Service};
 use std::collections::BTreeMap;
 
-pub(crate) use select::{forces_unhealthy, keeps_draining};
+pub(crate) use select::{forces_unhealthy, in_network, keeps_draining};
 
 /// The endpoints of an EDS cluster, by its name; `None` for a cluster that the proxy does not have.
 pub fn load_assignment(cx: &Cx<'_>, cluster: &str) -> Option<ClusterLoadAssignment> {

@@ -122,7 +122,7 @@ fn is_peer(cx: &Cx<'_>, endpoint: &Endpoint) -> bool {
 }
 
 /// Whether the proxy is on a network, as far as is known.
-pub(super) fn in_network(cx: &Cx<'_>, network: &str) -> bool {
+pub(crate) fn in_network(cx: &Cx<'_>, network: &str) -> bool {
     let own = cx.proxy.metadata.network.as_str();
     own.is_empty() || network.is_empty() || own == network
 }

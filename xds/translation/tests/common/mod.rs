@@ -8,6 +8,7 @@ use meltemi_api::envoy::config::listener::v3::Listener;
 use meltemi_api::envoy::config::route::v3::RouteConfiguration;
 use meltemi_api::wkt::json_to_struct;
 use meltemi_translation::{Cx, Index, Scope, cluster, endpoint, gateway, listener, route};
+use meltemi_world::convert::project;
 use meltemi_world::snapshot::Settings;
 use meltemi_world::{Change, Config, Meta, NsName, Object, Proxy, Snapshot, World, mesh};
 use serde::de::DeserializeOwned;
@@ -73,6 +74,20 @@ impl Mesh {
     /// Streams prove this service account.
     pub fn verified(mut self, namespace: &str, account: &str) -> Self {
         self.verified = Some(NsName::new(namespace, account));
+        self
+    }
+
+    /// An object as Kubernetes has it: Service, Pod or EndpointSlice.
+    pub fn kubernetes(mut self, value: Value) -> Self {
+        let objects = match value["kind"].as_str() {
+            Some("Service") => vec![Object::Service(Arc::new(project::service(read(value))))],
+            Some("Pod") => vec![Object::Pod(Arc::new(project::pod(&read(value))))],
+            Some("EndpointSlice") => {
+                project::slice(&read(value)).into_iter().map(|s| Object::EndpointSlice(Arc::new(s))).collect()
+            }
+            other => panic!("kind {other:?} is not read here"),
+        };
+        self.changes.extend(objects.into_iter().map(Change::Upsert));
         self
     }
 
