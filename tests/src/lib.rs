@@ -7,7 +7,9 @@
 //! - clients of xDS that send just what they are told ([`xds_client`]) or what an Envoy would ([`proxy`]);
 //! - a server of the keys of JWT issuers ([`issuer`]);
 //! - meshes of all that ([`mesh`], [`shop`]);
-//! - the control plane under test ([`meltemi`]), fed from files ([`state`]) or by the apiserver.
+//! - clients of TLS servers ([`tls`]);
+//! - the control plane under test ([`meltemi`]), fed from files ([`state`]) or by the apiserver, or its engine in the
+//!   test's own process ([`plane`]).
 //!
 //! Nothing here waits for a time to pass: [`wait::until`] waits for a condition, with a deadline.
 //! Everything that listens in a namespace is out of reach of, and can't collide with, the machine's own ports.
@@ -27,6 +29,7 @@ pub mod mesh;
 pub mod netns;
 pub mod objects;
 pub mod parity;
+pub mod plane;
 pub mod ports;
 pub mod process;
 pub mod proxy;
@@ -37,6 +40,7 @@ pub mod server;
 pub mod setup;
 pub mod shop;
 pub mod state;
+pub mod tls;
 pub mod wait;
 pub mod workload;
 pub mod xds_client;

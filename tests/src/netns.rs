@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File},
     io::Write,
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
@@ -58,21 +58,33 @@ impl Place {
             let connected = tokio::time::timeout(limit, tokio::net::TcpStream::connect(to)).await?;
             return connected.with_context(|| format!("connecting to {to}"));
         };
-        let path = Path::new(FOLDER).join(namespace);
-        let connect = move || -> Result<TcpStream> {
-            let namespace = File::open(&path).with_context(|| format!("no namespace {}", path.display()))?;
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            let stream =
-                TcpStream::connect_timeout(&to, limit).with_context(|| format!("connecting to {to}"))?;
-            stream.set_nonblocking(true)?;
-            Ok(stream)
-        };
-        // A thread of its own: entering a namespace changes the thread for good.
-        let entered = thread::spawn(connect);
-        let stream =
-            tokio::task::spawn_blocking(|| entered.join()).await?.map_err(|_| anyhow!("panic"))??;
+        let connect = move || Ok(TcpStream::connect_timeout(&to, limit)?);
+        let stream = enter(namespace, connect).await.with_context(|| format!("connecting to {to}"))?;
+        stream.set_nonblocking(true)?;
         Ok(tokio::net::TcpStream::from_std(stream)?)
     }
+
+    /// Listens here, at an address. The listener stays usable from everywhere in this process.
+    pub async fn listen(&self, at: SocketAddr) -> Result<tokio::net::TcpListener> {
+        let Some(namespace) = &self.0 else { return Ok(tokio::net::TcpListener::bind(at).await?) };
+        let listener = enter(namespace, move || Ok(TcpListener::bind(at)?)).await?;
+        listener.set_nonblocking(true)?;
+        Ok(tokio::net::TcpListener::from_std(listener)?)
+    }
+}
+
+/// Does something within a namespace, on a thread of its own: entering one changes the thread for good.
+async fn enter<T: Send + 'static>(
+    namespace: &str,
+    action: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let path = Path::new(FOLDER).join(namespace);
+    let entered = thread::spawn(move || {
+        let namespace = File::open(&path).with_context(|| format!("no namespace {}", path.display()))?;
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        action()
+    });
+    tokio::task::spawn_blocking(|| entered.join()).await?.map_err(|_| anyhow!("panic"))?
 }
 
 /// A network of pods. Dropping it takes its namespaces away.
