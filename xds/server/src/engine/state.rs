@@ -12,6 +12,9 @@ use std::sync::{Arc, OnceLock};
 /// How many change sets are remembered. A stream that lags further behind regenerates everything.
 const REMEMBERED: usize = 512;
 
+/// What became stale for a view, found once.
+type Cell = Arc<OnceLock<Arc<Staleness>>>;
+
 /// One generation of the world, ready for translation. Immutable but for the scopes that are built when first asked.
 pub(crate) struct State {
     /// Counts published snapshots.
@@ -24,7 +27,7 @@ pub(crate) struct State {
     /// What was generated in this generation.
     pub(crate) shared: Shared,
     /// What became stale since the generation of before that views were of.
-    stale: Mutex<FxHashMap<(ViewKey, u64), Arc<OnceLock<Arc<Staleness>>>>>,
+    stale: Mutex<FxHashMap<(ViewKey, u64), Cell>>,
     /// The change sets that led here, oldest first; the last one led to this generation.
     history: imbl::Vector<Arc<ChangeSet>>,
 }
