@@ -1,7 +1,7 @@
 //! Reads istiod's switches from the environment. What each one does is said where it is defined, in
 //! [`meltemi_world::features`].
 
-use meltemi_world::features::{Features, JwksFetch};
+use meltemi_world::features::{Compliance, Features, JwksFetch};
 use std::time::Duration;
 
 use super::Env;
@@ -60,13 +60,10 @@ pub fn read(env: &mut Env) -> Features {
             .flag("PILOT_ALLOW_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE", d.sidecar_inbound_merge),
         skip_trust_domain_validation: env
             .flag("PILOT_SKIP_VALIDATE_TRUST_DOMAIN", d.skip_trust_domain_validation),
-        wildcard_tls_service_entries: env
-            .flag("ENABLE_WILDCARD_HOST_SERVICE_ENTRIES_FOR_TLS", d.wildcard_tls_service_entries),
         route_collapse: env.flag("PILOT_ENABLE_ROUTE_COLLAPSE_OPTIMIZATION", d.route_collapse),
         hcm_internal_networks: env.flag("ENABLE_HCM_INTERNAL_NETWORKS", d.hcm_internal_networks),
         find_pod_by_ip: env.flag("ENABLE_PROXY_FIND_POD_BY_IP", d.find_pod_by_ip),
         ip_autoallocate: env.flag("PILOT_ENABLE_IP_AUTOALLOCATE", d.ip_autoallocate),
-        strict_gateway_merging: env.flag("PILOT_ENABLE_STRICT_GATEWAY_MERGING", d.strict_gateway_merging),
         ambient: env.flag("PILOT_ENABLE_AMBIENT", d.ambient),
         mx_additional_labels: sorted_list(&env.text("PILOT_MX_ADDITIONAL_LABELS", "")),
         disable_shadow_host_suffix: env.flag("DISABLE_SHADOW_HOST_SUFFIX", d.disable_shadow_host_suffix),
@@ -83,17 +80,14 @@ pub fn read(env: &mut Env) -> Features {
         jwks_fetch: jwks_fetch(env),
         xds_identity_check: env.flag("PILOT_ENABLE_XDS_IDENTITY_CHECK", d.xds_identity_check),
         multi_root: env.flag("ISTIO_MULTIROOT_MESH", d.multi_root),
-        quic_listeners: env.flag("PILOT_ENABLE_QUIC_LISTENERS", d.quic_listeners),
-        status_port_proxy_protocol: env
-            .flag("ENVOY_STATUS_PORT_ENABLE_PROXY_PROTOCOL", d.status_port_proxy_protocol),
         dynamic_dns_max_hosts: env.number("PILOT_ALLOW_ANY_DYNAMIC_DNS_MAX_HOSTS", d.dynamic_dns_max_hosts),
         selector_policies_for_gateway_api: env
             .flag("ENABLE_SELECTOR_BASED_K8S_GATEWAY_POLICY", d.selector_policies_for_gateway_api),
         multicluster_headless: env.flag("ENABLE_MULTICLUSTER_HEADLESS", d.multicluster_headless),
-        resolve_hostname_gateways: env.flag("RESOLVE_HOSTNAME_GATEWAYS", d.resolve_hostname_gateways),
         ingress_namespace: env.text("K8S_INGRESS_NS", &d.ingress_namespace),
         ip_autoallocate_v4: env.text("PILOT_IP_AUTOALLOCATE_IPV4_PREFIX", &d.ip_autoallocate_v4),
         ip_autoallocate_v6: env.text("PILOT_IP_AUTOALLOCATE_IPV6_PREFIX", &d.ip_autoallocate_v6),
+        compliance: compliance(env),
     }
 }
 
@@ -113,6 +107,21 @@ fn jwks_fetch(env: &mut Env) -> JwksFetch {
         Some("true" | "hybrid") => JwksFetch::Hybrid,
         Some("envoy") => JwksFetch::Envoy,
         _ => JwksFetch::ControlPlane,
+    }
+}
+
+fn compliance(env: &mut Env) -> Compliance {
+    match env.text("COMPLIANCE_POLICY", "").as_str() {
+        "" => Compliance::None,
+        "fips-140-2" => Compliance::Fips140_2,
+        "fips-140-3" => Compliance::Fips140_3,
+        "pqc" => Compliance::Pqc,
+        other => {
+            env.notice(format!(
+                "environment variable COMPLIANCE_POLICY: {other:?} is no policy (fips-140-2, fips-140-3, pqc); using none"
+            ));
+            Compliance::None
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod cluster;
+pub mod compliance;
 pub mod cx;
 pub mod endpoint;
 pub mod extension;

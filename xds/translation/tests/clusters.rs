@@ -6,8 +6,11 @@ use common::{Mesh, node, sidecar, stock};
 use meltemi_api::envoy::config::cluster::v3::Cluster;
 use meltemi_api::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use meltemi_api::envoy::config::core::v3::{TransportSocket, transport_socket::ConfigType};
-use meltemi_api::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
+use meltemi_api::envoy::extensions::transport_sockets::tls::v3::{
+    UpstreamTlsContext, tls_parameters::TlsProtocol,
+};
 use meltemi_api::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use meltemi_world::features::Compliance;
 use serde_json::{Value, json};
 
 const CLUSTER: &str = "outbound|80||a.example.com";
@@ -119,4 +122,23 @@ fn a_gateway_may_be_limited_to_what_it_routes_to() {
     let provider = json!({"name": "p", "envoyExtAuthzGrpc": {"service": "ns/a.example.com", "port": 80}});
     let named = limited().mesh(&json!({"extensionProviders": [provider]}));
     assert!(names(named, "router").contains(&CLUSTER.to_owned()));
+}
+
+#[test]
+fn a_compliance_policy_has_the_last_word_on_tls() {
+    let params = |policy| {
+        let mesh = with_rule("MESH_EXTERNAL", &json!({"tls": {"mode": "SIMPLE"}}))
+            .mesh(&json!({"tlsDefaults": {"cipherSuites": ["AES128-SHA", "ECDHE-RSA-AES128-GCM-SHA256"]}}))
+            .features(|f| f.compliance = policy);
+        let context = tls_of(&mesh.cluster(&sidecar(), CLUSTER).transport_socket.unwrap());
+        let params = context.common_tls_context.unwrap().tls_params.unwrap();
+        let versions = (params.tls_minimum_protocol_version, params.tls_maximum_protocol_version);
+        (versions, params.cipher_suites.len(), params.ecdh_curves, params.compliance_policies.len())
+    };
+    let (v12, v13) = (TlsProtocol::TlSv12 as i32, TlsProtocol::TlSv13 as i32);
+    let pqc = vec!["X25519MLKEM768".to_owned()];
+    assert_eq!(params(Compliance::None), ((v12, v13), 2, vec![], 0));
+    assert_eq!(params(Compliance::Fips140_2), ((v12, v12), 1, vec![], 0));
+    assert_eq!(params(Compliance::Fips140_3), ((v12, v13), 2, vec![], 1));
+    assert_eq!(params(Compliance::Pqc), ((v13, v13), 4, pqc, 0));
 }

@@ -79,8 +79,6 @@ pub struct Features {
     pub sidecar_inbound_merge: bool,
     /// `PILOT_SKIP_VALIDATE_TRUST_DOMAIN`.
     pub skip_trust_domain_validation: bool,
-    /// `ENABLE_WILDCARD_HOST_SERVICE_ENTRIES_FOR_TLS`.
-    pub wildcard_tls_service_entries: bool,
     /// `PILOT_ENABLE_ROUTE_COLLAPSE_OPTIMIZATION`.
     pub route_collapse: bool,
     /// `ENABLE_HCM_INTERNAL_NETWORKS`.
@@ -89,8 +87,6 @@ pub struct Features {
     pub find_pod_by_ip: bool,
     /// `PILOT_ENABLE_IP_AUTOALLOCATE`.
     pub ip_autoallocate: bool,
-    /// `PILOT_ENABLE_STRICT_GATEWAY_MERGING`.
-    pub strict_gateway_merging: bool,
     /// `PILOT_ENABLE_AMBIENT`.
     pub ambient: bool,
     /// `PILOT_MX_ADDITIONAL_LABELS`: labels that peers exchange in addition, sorted.
@@ -98,7 +94,7 @@ pub struct Features {
     /// `DISABLE_SHADOW_HOST_SUFFIX`: mirrored requests keep their host name as it is.
     pub disable_shadow_host_suffix: bool,
     /// `PILOT_SIDECAR_PICK_BEST_SERVICE_NAMESPACE`: of several namespaces with a host, a Kubernetes Service wins, then
-    /// the oldest.
+    /// the oldest; otherwise the first one by name.
     pub pick_best_service_namespace: bool,
     /// `ISTIO_ENABLE_IPV4_OUTBOUND_LISTENER_FOR_IPV6_CLUSTERS`.
     pub v4_listener_for_v6: bool,
@@ -112,24 +108,34 @@ pub struct Features {
     pub xds_identity_check: bool,
     /// `ISTIO_MULTIROOT_MESH`: proxies are told of all roots of the mesh.
     pub multi_root: bool,
-    /// `PILOT_ENABLE_QUIC_LISTENERS`.
-    pub quic_listeners: bool,
-    /// `ENVOY_STATUS_PORT_ENABLE_PROXY_PROTOCOL`.
-    pub status_port_proxy_protocol: bool,
     /// `PILOT_ALLOW_ANY_DYNAMIC_DNS_MAX_HOSTS`.
     pub dynamic_dns_max_hosts: u32,
     /// `ENABLE_SELECTOR_BASED_K8S_GATEWAY_POLICY`: policies with a selector apply to Gateway API gateways, too.
     pub selector_policies_for_gateway_api: bool,
-    /// `ENABLE_MULTICLUSTER_HEADLESS`.
+    /// `ENABLE_MULTICLUSTER_HEADLESS`: names of headless services stand for endpoints of all clusters of the network.
     pub multicluster_headless: bool,
-    /// `RESOLVE_HOSTNAME_GATEWAYS`.
-    pub resolve_hostname_gateways: bool,
     /// `K8S_INGRESS_NS`: the namespace of the Gateways that Ingresses make.
     pub ingress_namespace: String,
     /// `PILOT_IP_AUTOALLOCATE_IPV4_PREFIX`.
     pub ip_autoallocate_v4: String,
     /// `PILOT_IP_AUTOALLOCATE_IPV6_PREFIX`.
     pub ip_autoallocate_v6: String,
+    /// `COMPLIANCE_POLICY`: the standard that TLS must keep to.
+    pub compliance: Compliance,
+}
+
+/// A standard that TLS must keep to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Compliance {
+    /// None in particular.
+    #[default]
+    None,
+    /// FIPS 140-2 (`fips-140-2`).
+    Fips140_2,
+    /// FIPS 140-3 (`fips-140-3`).
+    Fips140_3,
+    /// Key agreement that withstands quantum computers (`pqc`).
+    Pqc,
 }
 
 /// Who fetches the keys that JWTs are verified with.
@@ -183,12 +189,10 @@ impl Default for Features {
             use_remote_address: false,
             sidecar_inbound_merge: false,
             skip_trust_domain_validation: false,
-            wildcard_tls_service_entries: false,
             route_collapse: true,
             hcm_internal_networks: false,
             find_pod_by_ip: false,
             ip_autoallocate: true,
-            strict_gateway_merging: true,
             ambient: false,
             mx_additional_labels: Vec::new(),
             disable_shadow_host_suffix: true,
@@ -199,15 +203,13 @@ impl Default for Features {
             jwks_fetch: JwksFetch::ControlPlane,
             xds_identity_check: true,
             multi_root: false,
-            quic_listeners: false,
-            status_port_proxy_protocol: false,
             dynamic_dns_max_hosts: 1024,
             selector_policies_for_gateway_api: true,
             multicluster_headless: true,
             ingress_namespace: "istio-system".into(),
-            resolve_hostname_gateways: true,
             ip_autoallocate_v4: "240.240.0.0/16".into(),
             ip_autoallocate_v6: "2001:2::/48".into(),
+            compliance: Compliance::None,
         }
     }
 }

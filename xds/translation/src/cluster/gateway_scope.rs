@@ -1,5 +1,5 @@
 //! Which services a gateway needs clusters of, where `PILOT_FILTER_GATEWAY_CLUSTER_CONFIG` narrows them: those that
-//! its routes lead to and those that the mesh's settings name.
+//! its routes lead to and those that the mesh's settings and EnvoyFilters name.
 //!
 //! Source: Istio `PushContext.GatewayServices`, `extraServicesForProxy`.
 
@@ -37,6 +37,7 @@ impl<'a> Wanted<'a> {
             let rules = cx.index.request_authentications.rules(&Workload::of(cx));
             out.hosts.extend(rules.iter().filter_map(|r| host_and_port(&r.jwks_uri)).map(|(host, _)| host));
         }
+        cx.index.envoy_filters.referenced_services(cx).for_each(|s| out.add(s));
         for gateway in gateways(cx) {
             let scoped = cx.features().scope_gateway_to_namespace;
             let namespace =

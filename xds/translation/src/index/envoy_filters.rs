@@ -17,6 +17,9 @@ use regex::Regex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Names the services that patches lead to, for gateways with only the clusters that they need.
+const REFERENCED_SERVICES: &str = "envoyfilter.istio.io/referenced-services";
+
 /// One patch of an EnvoyFilter.
 #[derive(Clone, Debug)]
 pub struct Patch {
@@ -98,20 +101,30 @@ impl EnvoyFilters {
     /// The patches for a proxy in the order in which they apply: by priority, those of the root namespace first, then
     /// the oldest.
     pub fn of(&self, cx: &Cx<'_>) -> Vec<&Patch> {
+        let mut filters = self.for_proxy(cx);
+        filters.sort_by_cached_key(|f| {
+            let meta = &f.target.meta;
+            let name = format!("{}.{}", meta.name, meta.namespace);
+            (f.read.spec.priority, *meta.namespace != *cx.snapshot.root_namespace(), meta.creation, name)
+        });
+        filters.into_iter().flat_map(|f| &f.patches).filter(|p| p.is_for(cx.proxy)).collect()
+    }
+
+    /// The services that EnvoyFilters for the proxy say that they need clusters of, as `HOST` or `NAMESPACE/HOST`.
+    pub fn referenced_services(&self, cx: &Cx<'_>) -> impl Iterator<Item = &str> {
+        let filters = self.for_proxy(cx).into_iter();
+        filters.filter_map(|f| f.read.meta.annotations.get(REFERENCED_SERVICES)).flat_map(|l| l.split(','))
+    }
+
+    fn for_proxy(&self, cx: &Cx<'_>) -> Vec<&Prepared> {
         if self.by_namespace.is_empty() {
             return Vec::new();
         }
         let workload = Workload::of(cx);
         let own = (workload.namespace != workload.root).then_some(workload.namespace);
         let namespaces = std::iter::once(workload.root).chain(own).filter_map(|n| self.by_namespace.get(n));
-        let mut filters: Vec<&Prepared> = namespaces.flat_map(BTreeMap::values).map(|p| &**p).collect();
-        filters.retain(|f| workload.is_target_of(&f.target));
-        filters.sort_by_cached_key(|f| {
-            let meta = &f.target.meta;
-            let name = format!("{}.{}", meta.name, meta.namespace);
-            (f.read.spec.priority, *meta.namespace != *workload.root, meta.creation, name)
-        });
-        filters.into_iter().flat_map(|f| &f.patches).filter(|p| p.is_for(cx.proxy)).collect()
+        let filters = namespaces.flat_map(BTreeMap::values).map(|p| &**p);
+        filters.filter(|f| workload.is_target_of(&f.target)).collect()
     }
 }
 

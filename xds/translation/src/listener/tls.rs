@@ -4,7 +4,7 @@
 //! `pilot/pkg/security/model/authentication.go`.
 #![allow(deprecated)] // Istio sends `match_subject_alt_names`, not its typed successor
 
-use crate::{Cx, sds, wire};
+use crate::{Cx, compliance, sds, wire};
 use meltemi_api::envoy::config::core::v3::{
     self as core, DataSource, TransportSocket, data_source, transport_socket,
 };
@@ -66,6 +66,7 @@ pub fn context(cx: &Cx<'_>, settings: &ServerTlsSettings, over_tcp: bool) -> Dow
     if matches!(mode, TlSmode::Simple | TlSmode::Mutual | TlSmode::OptionalMutual) {
         common.tls_params = parameters(cx, settings);
     }
+    compliance::enforce(cx, &mut common);
     DownstreamTlsContext {
         common_tls_context: Some(common),
         require_client_certificate: Some(require),

@@ -214,8 +214,8 @@ fn same_but_for_ports(a: &Service, b: &Service) -> bool {
         && a.export_to == b.export_to
 }
 
-/// The service of a host that a VirtualService leads to: the client's own, else the first visible by namespace,
-/// Kubernetes Services before others, then by age.
+/// The service of a host that a VirtualService leads to: the client's own, else of those that it sees a Kubernetes Service
+/// before others, then the oldest (`PILOT_SIDECAR_PICK_BEST_SERVICE_NAMESPACE`), or else the first by namespace.
 fn best_service<'a>(
     snapshot: &'a Snapshot,
     index: &Index,
@@ -226,7 +226,9 @@ fn best_service<'a>(
     if let Some(own) = all.iter().find(|s| &*s.namespace == namespace) {
         return Some(own);
     }
-    all.into_iter()
-        .filter(|s| index.services.is_visible(s, namespace))
-        .min_by_key(|s| (s.registry != Registry::Kubernetes, s.creation, s.namespace.clone()))
+    let visible = all.into_iter().filter(|s| index.services.is_visible(s, namespace));
+    if !snapshot.settings.features.pick_best_service_namespace {
+        return visible.min_by(|a, b| a.namespace.cmp(&b.namespace));
+    }
+    visible.min_by_key(|s| (s.registry != Registry::Kubernetes, s.creation, s.namespace.clone()))
 }

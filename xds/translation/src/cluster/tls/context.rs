@@ -3,7 +3,7 @@
 //! Source: Istio `buildUpstreamClusterTLSContext`, `constructUpstreamTLS`.
 
 use crate::cluster::draft::Draft;
-use crate::{Cx, metadata_exchange, sds, wire};
+use crate::{Cx, compliance, metadata_exchange, sds, wire};
 use meltemi_api::envoy::config::core::v3::{
     DataSource, TransportSocket, data_source::Specifier, transport_socket::ConfigType,
 };
@@ -40,12 +40,13 @@ pub(crate) fn socket(
     settings: &ClientTlsSettings,
     source: &Source<'_>,
 ) -> Option<TransportSocket> {
-    let context = match settings.mode() {
+    let mut context = match settings.mode() {
         TlSmode::Disable => return None,
         TlSmode::IstioMutual => of_mesh(cx, draft, settings),
         TlSmode::Simple | TlSmode::Mutual if !may_use(cx, settings, source) => return None,
         TlSmode::Simple | TlSmode::Mutual => of_user(cx, draft, settings, source)?,
     };
+    compliance::enforce(cx, context.common_tls_context.get_or_insert_default());
     Some(TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),
         config_type: Some(ConfigType::TypedConfig(wire::any(&context))),

@@ -3,7 +3,7 @@
 //! Source: Istio `BuildInboundTLS` (`pilot/pkg/security/authn/utils`), `ApplyToCommonTLSContext`.
 
 use crate::listener::tls;
-use crate::{Cx, metadata_exchange, sds};
+use crate::{Cx, compliance, metadata_exchange, sds};
 use meltemi_api::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, TlsParameters,
     tls_parameters::TlsProtocol,
@@ -30,13 +30,14 @@ pub(super) fn context(cx: &Cx<'_>, http: bool) -> DownstreamTlsContext {
     let node = &cx.proxy.metadata;
     let certificate = tls::file_certificate(&node.tls_server_cert_chain, &node.tls_server_key);
     let root = (!node.tls_server_root_cert.is_empty()).then(|| sds::root_file(&node.tls_server_root_cert));
-    let common = CommonTlsContext {
+    let mut common = CommonTlsContext {
         alpn_protocols: alpn,
         tls_params: Some(parameters(cx)),
         tls_certificate_sds_secret_configs: vec![tls::agent_secret(cx, certificate, sds::DEFAULT)],
         validation_context_type: Some(tls::combined(clients(cx), tls::agent_secret(cx, root, sds::ROOT))),
         ..Default::default()
     };
+    compliance::enforce(cx, &mut common);
     DownstreamTlsContext {
         common_tls_context: Some(common),
         require_client_certificate: Some(true),
