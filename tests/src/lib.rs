@@ -9,7 +9,8 @@
 //! - meshes of all that ([`mesh`], [`shop`]);
 //! - clients of TLS servers ([`tls`]);
 //! - the control plane under test ([`meltemi`]), fed from files ([`state`]) or by the apiserver, or its engine in the
-//!   test's own process ([`plane`]).
+//!   test's own process ([`plane`]);
+//! - what is honoured of Istio's API, as tables that are checked against it ([`compat`]).
 //!
 //! Nothing here waits for a time to pass: [`wait::until`] waits for a condition, with a deadline.
 //! Everything that listens in a namespace is out of reach of, and can't collide with, the machine's own ports.
@@ -19,6 +20,7 @@ pub mod app;
 pub mod bootstrap;
 pub mod client;
 pub mod cluster;
+pub mod compat;
 pub mod envoy;
 pub mod http;
 pub mod interception;

@@ -38,6 +38,11 @@ impl Env {
         self.vars.get(name).map(String::as_str)
     }
 
+    /// The names that were asked for so far, whether set or not.
+    pub fn asked(&self) -> impl Iterator<Item = &str> {
+        self.asked.iter().map(String::as_str)
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.vars.iter().map(|(name, value)| (name.as_str(), value.as_str()))
