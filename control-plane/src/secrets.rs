@@ -59,6 +59,9 @@ impl Attendant for Warden {
         match outcome {
             // Neither is anybody's mistake.
             Err(Problem::Never | Problem::Unreviewed(_)) => {}
+            Err(problem @ Problem::NoIdentity) => {
+                tracing::warn!(target: "ads", secret = name, %problem, "a secret cannot be served");
+            }
             Err(problem) => self.failed(account, name, &problem.to_string()),
             Ok(validity) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs() as i64);

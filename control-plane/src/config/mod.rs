@@ -105,6 +105,13 @@ impl Config {
         // istiod guesses a limit where none is set, since a stream costs it a whole translation.
         let new_streams = (per_second > 0.0).then_some(per_second.ceil() as u32);
         let pod_name = env.text("POD_NAME", "");
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY"] {
+            if filled(env.get(proxy)).is_some() {
+                env.notice(format!(
+                    "{proxy} has no effect: keys of JWT issuers are fetched from their servers"
+                ));
+            }
+        }
         let mut notices = env.take_notices();
         let unused = env.unused();
         if !unused.is_empty() {

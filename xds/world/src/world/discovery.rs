@@ -69,8 +69,9 @@ fn selected(current: &Snapshot, mesh: &MeshConfig, objects: &Objects) -> Option<
     Some(namespaces.iter().filter(|(_, n)| matches(&n.labels)).map(|(name, _)| name.clone()).collect())
 }
 
-fn is_cluster_wide((_, name): &(Kind, NsName)) -> bool {
-    name.namespace.is_empty()
+/// What the apiserver said of a service account is no object of its namespace.
+fn is_cluster_wide((kind, name): &(Kind, NsName)) -> bool {
+    name.namespace.is_empty() || *kind == Kind::SecretAccess
 }
 
 #[cfg(test)]
