@@ -59,7 +59,12 @@ impl Mesh {
 
     /// Starts the control plane and waits until it is ready.
     pub async fn start(&mut self) -> Result<()> {
-        let source = Source::Files { dir: self.state.path().into(), mesh: "{}\n".into() };
+        self.start_with("{}\n").await
+    }
+
+    /// As [`Mesh::start`], with a mesh configuration (YAML).
+    pub async fn start_with(&mut self, config: &str) -> Result<()> {
+        let source = Source::Files { dir: self.state.path().into(), mesh: config.into() };
         self.meltemi = Some(Meltemi::start_in(&self.network, &source, self.dir()).await?);
         Ok(())
     }

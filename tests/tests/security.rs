@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use meltemi_tests::{
     client::Requests,
+    jwt::Signer,
     load::Report,
     shop::{SERVER, Shop, URL, alone, requests},
     wait,
@@ -129,8 +130,8 @@ async fn policies_are_enforced_by_identity_and_request() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_required_and_checked() -> Result<()> {
     let _turn = alone().await;
-    let key = rcgen::KeyPair::generate()?;
-    let keys = jwks(&key)?;
+    let signer = Signer::new()?;
+    let keys = signer.jwks()?;
     let shop = Shop::open(&[
         json!({
             "apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication", "metadata": {"name": "tokens", "namespace": "shop"},
@@ -140,55 +141,14 @@ async fn a_token_is_required_and_checked() -> Result<()> {
     ])
     .await?;
     let with = |token: String| shop.ask(requests().header("authorization", &format!("Bearer {token}")));
-    let good = token(&key, "tests")?;
-    let report = with(good.clone()).await?;
+    let from = |issuer: &str| json!({"iss": issuer, "sub": "somebody"});
+    let report = with(signer.token(from("tests"))?).await?;
     assert!(answered(&report, 200), "{report:?}");
     let report = shop.ask(requests()).await?;
     assert!(answered(&report, 403), "no token: {report:?}");
-    let report = with(token(&rcgen::KeyPair::generate()?, "tests")?).await?;
+    let report = with(Signer::new()?.token(from("tests"))?).await?;
     assert!(answered(&report, 401), "signed by somebody else: {report:?}");
-    let report = with(token(&key, "others")?).await?;
+    let report = with(signer.token(from("others"))?).await?;
     assert!(answered(&report, 401), "of another issuer: {report:?}");
     shop.nothing_rejected().await
-}
-
-fn base64(bytes: impl AsRef<[u8]>) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// The public half of a P-256 key, as a key set.
-fn jwks(key: &rcgen::KeyPair) -> Result<String> {
-    use rcgen::PublicKeyData;
-    // An uncompressed point: a byte 4, then both coordinates.
-    let point = key.der_bytes().strip_prefix(&[4]).context("an uncompressed point")?;
-    let (x, y) = point.split_at(32);
-    Ok(json!({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "x": base64(x), "y": base64(y)}]}).to_string())
-}
-
-fn token(key: &rcgen::KeyPair, issuer: &str) -> Result<String> {
-    use rcgen::SigningKey;
-    let claims = json!({"iss": issuer, "sub": "somebody", "exp": 4_000_000_000_u32});
-    let signed = format!(
-        "{}.{}",
-        base64(json!({"alg": "ES256", "typ": "JWT"}).to_string()),
-        base64(claims.to_string())
-    );
-    let signature = key.sign(signed.as_bytes())?;
-    Ok(format!("{signed}.{}", base64(plain(&signature)?)))
-}
-
-/// The two 32-byte numbers of an ECDSA signature, which comes as a DER sequence of two integers.
-fn plain(der: &[u8]) -> Result<Vec<u8>> {
-    let mut rest = der.get(2..).context("a sequence")?;
-    let mut numbers = Vec::new();
-    for _ in 0..2 {
-        let length = usize::from(*rest.get(1).context("an integer")?);
-        let number = rest.get(2..2 + length).context("its bytes")?;
-        rest = &rest[2 + length..];
-        let significant = number.iter().position(|b| *b != 0).map_or(&[][..], |i| &number[i..]);
-        numbers.extend(std::iter::repeat_n(0, 32 - significant.len()));
-        numbers.extend(significant);
-    }
-    Ok(numbers)
 }
