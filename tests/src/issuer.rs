@@ -19,6 +19,8 @@ use axum::{
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
 
+use crate::tls::{Listener, Pair};
+
 /// A running server, ended on drop. What it answers depends on the path:
 /// `/keys` the key set it was given; `/.well-known/openid-configuration` where that is; `/moved` a redirect to it;
 /// `/elsewhere` a redirect to another server; `/loop` one to itself; `/big` more than a megabyte; `/slow` the start of an
@@ -43,14 +45,28 @@ impl Issuer {
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { url: format!("http://{address}"), ..Default::default() });
+        Ok(Self::on(listener, address, format!("http://{address}")))
+    }
+
+    /// Starts it over TLS on the host's loopback address, with a certificate for `localhost`.
+    pub async fn start_tls(pair: &Pair) -> Result<Self> {
+        let listener = Listener::bind(pair).await?;
+        let address = listener.tcp.local_addr()?;
+        Ok(Self::on(listener, address, format!("https://localhost:{}", address.port())))
+    }
+
+    fn on<L: axum::serve::Listener>(listener: L, address: SocketAddr, url: String) -> Self
+    where
+        L::Addr: std::fmt::Debug,
+    {
+        let shared = Arc::new(Shared { url, ..Default::default() });
         let router = Router::new().route("/{*path}", get(answer)).with_state(shared.clone());
         let serving = tokio::spawn(async move {
             if let Err(e) = axum::serve(listener, router).await {
                 eprintln!("the issuer ended: {e}");
             }
         });
-        Ok(Self { address, shared, serving })
+        Self { address, shared, serving }
     }
 
     /// Serves these keys from now on; without any, it answers 503.

@@ -1,4 +1,4 @@
-//! Connections to TLS servers: whom they prove to be, and what they answer.
+//! TLS servers, and connections to them: whom they prove to be, and what they answer.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,10 +9,12 @@ use hyper::{Request, StatusCode, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
-use tokio_rustls::TlsConnector;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector, server::TlsStream};
 
 use crate::netns::Place;
 
@@ -38,14 +40,51 @@ impl Pair {
     }
 }
 
+/// Listens for TLS connections on the host's loopback address.
+pub struct Listener {
+    /// What is beneath.
+    pub tcp: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener {
+    /// Listens at any port, as the host that a certificate is for.
+    pub async fn bind(pair: &Pair) -> Result<Self> {
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?;
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![pair.der()?], key)?;
+        Ok(Self { tcp: TcpListener::bind("127.0.0.1:0").await?, acceptor: Arc::new(config).into() })
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let Ok((stream, address)) = self.tcp.accept().await else { continue };
+            // Clients that do not trust the certificate hang up.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
 /// Asks `https://HOST/` at an address, trusting one of `servers`. Returns which of them it was, and the answer's status.
 pub async fn ask(from: &Place, to: SocketAddr, host: &str, servers: &[&Pair]) -> Result<(usize, StatusCode)> {
     let mut roots = RootCertStore::empty();
     for server in servers {
         roots.add(server.der()?)?;
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();

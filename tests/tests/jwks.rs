@@ -10,6 +10,7 @@ use meltemi_tests::{
     netns::Place,
     scratch::Scratch,
     state::State,
+    tls::Pair,
     wait,
     workload::{self, Port, Workload},
     xds_client::{Delta, node, types},
@@ -169,6 +170,35 @@ async fn servers_that_misbehave_are_cut_off_and_named() -> Result<()> {
         Ok(meltemi.get("/debug/problems").await?.json()? == json!([]))
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_is_believed_only_if_a_root_vouches_for_it() -> Result<()> {
+    let (trusted, rig) = (Pair::new("localhost")?, Rig::new().await?);
+    let issuer = Issuer::start_tls(&trusted).await?;
+    let impostor = Issuer::start_tls(&Pair::new("localhost")?).await?;
+    issuer.serve(Some(&keys("genuine")));
+    impostor.serve(Some(&keys("forged")));
+    rig.state.write(
+        "config",
+        &[
+            policy("genuine", json!({"issuer": "a", "jwksUri": issuer.url("/keys")})),
+            policy("forged", json!({"issuer": "b", "jwksUri": impostor.url("/keys")})),
+        ],
+    )?;
+    let roots = rig.scratch.join("roots.pem");
+    std::fs::write(&roots, &trusted.certificate)?;
+    let roots = roots.to_str().context("a path")?;
+    let env = [LOCAL[0], LOCAL[1], ("SSL_CERT_FILE", roots)];
+    let meltemi = rig.start(&env).await?;
+    until_problem(&meltemi, "forged", "TLS: invalid peer certificate").await?;
+    let sent = until_listeners_have(&mut listeners(&meltemi).await?, "genuine").await?;
+    assert!(!sent.contains("forged"), "{sent}");
+    drop(meltemi);
+    let env = [LOCAL[0], LOCAL[1], ("JWKS_RESOLVER_INSECURE_SKIP_VERIFY", "true")];
+    let meltemi = rig.start(&env).await?;
+    until_listeners_have(&mut listeners(&meltemi).await?, "forged").await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
