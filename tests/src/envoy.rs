@@ -44,6 +44,11 @@ impl Envoy {
         Ok(envoy)
     }
 
+    /// An Envoy that an agent runs: `process` is the agent's.
+    pub fn of_agent(process: Process, place: &Place) -> Self {
+        Self { process, place: place.clone() }
+    }
+
     /// Waits until it has its first configuration and serves.
     pub async fn live(&mut self) -> Result<()> {
         let ready = wait::until_true("Envoy is live", Duration::from_secs(30), async || {

@@ -5,6 +5,7 @@
 //! - network namespaces as pods ([`netns`]) with Istio's interception rules ([`interception`]);
 //! - stock Envoys in them ([`envoy`], [`bootstrap`]) with their certificates ([`sds`]), and workloads of our own ([`app`], [`client`]);
 //! - whom proxies ask or trust: an authorization service ([`ext_authz`]), who signs tokens ([`jwt`]);
+//! - `meltemi agent` in the place of both ([`agent`]), with a certificate authority that a test leads ([`authority`]);
 //! - clients of xDS that send just what they are told ([`xds_client`]) or what an Envoy would ([`proxy`]);
 //! - a server of the keys of JWT issuers ([`issuer`]);
 //! - meshes of all that ([`mesh`], [`shop`]);
@@ -16,8 +17,10 @@
 //! Nothing here waits for a time to pass: [`wait::until`] waits for a condition, with a deadline.
 //! Everything that listens in a namespace is out of reach of, and can't collide with, the machine's own ports.
 
+pub mod agent;
 pub mod apiserver;
 pub mod app;
+pub mod authority;
 pub mod bootstrap;
 pub mod client;
 pub mod cluster;

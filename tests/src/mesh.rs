@@ -5,12 +5,13 @@ use std::{net::Ipv4Addr, path::Path};
 use anyhow::{Context, Result};
 
 use crate::{
+    agent,
     app::App,
     bootstrap,
     envoy::Envoy,
     interception::intercept,
     meltemi::{Meltemi, Source},
-    netns::{HUB, Network, Pod},
+    netns::{HUB, Network, Place, Pod},
     scratch::Scratch,
     sds::{Agent, Root},
     state::State,
@@ -38,7 +39,7 @@ pub struct Member {
     pub app: Option<App>,
     /// Where it runs.
     pub pod: Pod,
-    _agent: Agent,
+    _agent: Option<Agent>,
 }
 
 impl Member {
@@ -77,6 +78,26 @@ impl Mesh {
         self.member(workload, pod, Some(app)).await
     }
 
+    /// Adds a Pod with a server and a sidecar that `meltemi agent` runs, with more variables for it.
+    pub async fn agent(
+        &self,
+        workload: &Workload,
+        http: &[u16],
+        control: &agent::Control<'_>,
+        more: &[(&str, &str)],
+    ) -> Result<Member> {
+        let pod = self.network.pod(&workload.pod_name(), workload.address)?;
+        let app = App::start(&pod, &workload.name(), http, &[], self.dir()).await?;
+        intercept(&pod)?;
+        let envoy = agent::start(&pod, workload, control, more, self.dir()).await?;
+        Ok(Member { envoy, app: Some(app), pod, _agent: None })
+    }
+
+    /// Where the control plane runs.
+    pub fn hub(&self) -> &Place {
+        self.network.hub()
+    }
+
     /// Adds a gateway, and waits until it serves.
     pub async fn gateway(&self, workload: &Workload) -> Result<Member> {
         let pod = self.network.pod(&workload.pod_name(), workload.address)?;
@@ -100,6 +121,6 @@ impl Mesh {
         let mut envoy =
             Envoy::start(&pod, &bootstrap::ads(&node, (HUB, 15010).into(), &socket), self.dir()).await?;
         envoy.live().await?;
-        Ok(Member { envoy, app, pod, _agent: agent })
+        Ok(Member { envoy, app, pod, _agent: Some(agent) })
     }
 }

@@ -34,7 +34,7 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::default();
+        let mut registry = Registry::with_prefix("istio_agent");
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -45,19 +45,19 @@ impl Default for Metrics {
         let outgoing_requests = counter("num_outgoing_requests", "Requests to the certificate authority");
         let failed_outgoing_requests =
             counter("num_failed_outgoing_requests", "Failed requests to the certificate authority");
-        let scrapes = counter("istio_agent_scrapes", "Scrapes of the merged metrics");
-        let envoy_scrape_failures = counter("istio_agent_scrape_failures_envoy", "Failed scrapes of Envoy");
+        let scrapes = counter("scrapes", "Scrapes of the merged metrics");
+        let envoy_scrape_failures = counter("scrape_failures_envoy", "Failed scrapes of Envoy");
         let application_scrape_failures =
-            counter("istio_agent_scrape_failures_application", "Failed scrapes of the application");
+            counter("scrape_failures_application", "Failed scrapes of the application");
         let certificate_expiry = Gauge::default();
         registry.register(
-            "istio_agent_cert_expiry_timestamp_seconds",
+            "cert_expiry_timestamp_seconds",
             "The end of the workload certificate's life, in seconds since 1970",
             certificate_expiry.clone(),
         );
         let startup = Gauge::default();
         registry.register(
-            "istio_agent_startup_duration_seconds",
+            "startup_duration_seconds",
             "The time from the agent's start until Envoy was ready",
             startup.clone(),
         );

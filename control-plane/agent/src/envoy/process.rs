@@ -159,6 +159,7 @@ fn arguments(settings: &Settings, bootstrap: &Path, overlay: Option<&str>) -> Re
         "-l".into(),
         settings.log_level.0.clone(),
     ];
+    arguments.extend(settings.skip_deprecated.then(|| "--skip-deprecated-logs".into()));
     let mut option = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
     if !settings.log_level.1.is_empty() {
         option("--component-log-level", settings.log_level.1.join(","));

@@ -49,8 +49,14 @@ impl Env {
 
     /// A switch, off by default.
     pub fn switch(&self, name: &str) -> Result<bool, Error> {
+        self.flag(name, false)
+    }
+
+    /// A switch with a default.
+    pub fn flag(&self, name: &str, default: bool) -> Result<bool, Error> {
         match self.get(name).as_deref() {
-            None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+            None => Ok(default),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
             Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
             Some(other) => Err(Error::setting(name, format!("is {other:?}, neither true nor false"))),
         }

@@ -80,6 +80,8 @@ pub struct Settings {
     pub host_ip: String,
     /// Envoy's own log level and those of its components.
     pub log_level: (String, Vec<String>),
+    /// Whether Envoy keeps quiet about deprecated fields (`ENVOY_SKIP_DEPRECATED_LOGS`, true).
+    pub skip_deprecated: bool,
     /// Where outlier ejections are logged.
     pub outlier_log: Option<String>,
 }
@@ -199,6 +201,7 @@ impl Settings {
             bootstrap_override: env.get("ISTIO_BOOTSTRAP_OVERRIDE").map(Into::into),
             bootstrap: env.get("ISTIO_BOOTSTRAP").map(Into::into),
             host_ip: text("HOST_IP", ""),
+            skip_deprecated: env.flag("ENVOY_SKIP_DEPRECATED_LOGS", true)?,
             log_level: flags.envoy_log_level(),
             outlier_log: flags.outlier_log_path.clone().filter(|p| !p.is_empty()),
             metadata: Metadata::read(&env, &proxy, &addresses, annotations, flags)?,
