@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result};
-use meltemi_api::envoy::config::core::v3::Node;
+use meltemi_api::envoy::config::core::v3::{Extension, Node};
 use serde_json::Value;
 
 use crate::{objects, setup, xds_client};
@@ -60,6 +60,30 @@ impl Case {
         let named = |p: &Value| (p["name"].as_str().unwrap_or_default().to_string(), xds_client::node(p));
         Ok(proxies.iter().map(named).collect())
     }
+
+    /// The nodes that ask, each as Istio's own proxy and as a stock Envoy.
+    pub fn proxies_of_both_kinds(&self) -> Result<Vec<(String, Node)>> {
+        let stock = stock_extensions()?;
+        let both = |(name, node): (String, Node)| {
+            let twin = Node { extensions: stock.clone(), ..node.clone() };
+            [(name.clone(), node), (format!("{name}, stock"), twin)]
+        };
+        Ok(self.proxies()?.into_iter().flat_map(both).collect())
+    }
+}
+
+/// What a stock Envoy says that it has.
+fn stock_extensions() -> Result<Vec<Extension>> {
+    let text = fs::read_to_string(setup::shared()?.join("parity/stock-extensions.json"))?;
+    let all: Vec<Value> = serde_json::from_str(&text)?;
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let extension = |e: &Value| Extension {
+        name: text(&e["name"]),
+        category: text(&e["category"]),
+        type_urls: e["type_urls"].as_array().into_iter().flatten().map(text).collect(),
+        ..Default::default()
+    };
+    Ok(all.iter().map(extension).collect())
 }
 
 /// The definitions of Istio's and the Gateway API's kinds.
