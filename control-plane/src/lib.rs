@@ -5,7 +5,11 @@
 //!                          └──► debug, metrics, readiness
 //! ```
 
+pub mod authenticate;
+pub mod authority;
 pub mod config;
+pub mod controllers;
+pub mod identity;
 pub mod jwks;
 pub mod log;
 pub mod metrics;

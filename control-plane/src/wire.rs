@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::config::{Config, Discovery, Env};
+use crate::identity::{Identity, Inputs};
 use crate::jwks::{self, Settled};
 use crate::metrics::Metrics;
 use crate::secrets::{self, Warden};
@@ -61,15 +62,29 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     std::thread::Builder::new().name("store".into()).spawn(|| store.run())?;
     let stopping = CancellationToken::new();
     let _stop_sources = stopping.clone().drop_guard();
-    let keys = jwks::start(config.jwks.clone(), snapshots, batches.clone(), metrics.clone())?;
-    if !config.file_mode() {
-        let client = kube::connect(config.kubeconfig.as_deref()).await?;
+    let keys = jwks::start(config.jwks.clone(), snapshots.clone(), batches.clone(), metrics.clone())?;
+    let client = match config.file_mode() {
+        true => None,
+        false => Some(kube::connect(config.kubeconfig.as_deref()).await?),
+    };
+    if let Some(client) = client.clone() {
         tokio::spawn(secrets::review(client, accounts, registry.clone(), batches.clone()));
     }
+    // Without a port that proves identities there is nobody to prove them to.
+    let identity = (!config.flags.secure_grpc_addr.is_empty()).then(|| {
+        let (world, batches, metrics) = (world.clone(), batches.clone(), metrics.clone());
+        Identity::start(&config, Inputs { client, world, snapshots, batches, metrics })
+    });
     sources(&config, batches, stopping).await?;
-    let look =
-        http::Look { world, metrics, proxies: registry, keys, switches: Arc::new(config.debug.clone()) };
-    servers(&config, engine, look, stop).await
+    let look = http::Look {
+        world,
+        metrics,
+        proxies: registry,
+        keys,
+        authority: identity.as_ref().map(|i| i.state().clone()).filter(|_| config.authority.enabled),
+        switches: Arc::new(config.debug.clone()),
+    };
+    servers(&config, engine, look, identity, stop).await
 }
 
 async fn sources(config: &Config, batches: Batches, stop: CancellationToken) -> Result<()> {
@@ -109,6 +124,7 @@ async fn servers(
     config: &Config,
     engine: Arc<Engine>,
     look: http::Look,
+    identity: Option<Identity>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let flags = &config.flags;
@@ -138,13 +154,17 @@ async fn servers(
             }
         });
     }
-    for (flag, address) in [("--secureGRPCAddr", &flags.secure_grpc_addr), ("--httpsAddr", &flags.https_addr)]
+    if let (Some(identity), Some(listener)) =
+        (identity, listen::on("--secureGRPCAddr", &flags.secure_grpc_addr).await?)
     {
-        if !address.is_empty() {
-            tracing::warn!(
-                "{flag}: nothing is served on {address} yet, since there is no certificate authority here"
-            );
-        }
+        let (ads, closing) = (ads.clone(), closing.clone());
+        tasks.spawn(async move { identity.serve(listener, ads, closing).await });
+    }
+    if !flags.https_addr.is_empty() {
+        tracing::warn!(
+            "--httpsAddr: nothing is served on {} yet, since there are no webhooks here",
+            flags.https_addr
+        );
     }
     stop.await;
     tracing::info!("stopping");

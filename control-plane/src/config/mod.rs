@@ -1,6 +1,7 @@
 //! What the process was started with: flags and environment, read once, with notices about what has no effect.
 
 pub mod args;
+pub mod authority;
 pub mod duration;
 pub mod env;
 pub mod features;
@@ -44,6 +45,8 @@ pub struct Config {
     pub debug: Debug,
     /// How keys of JWT issuers are fetched.
     pub jwks: jwks::Options,
+    /// The certificate authority.
+    pub authority: authority::Authority,
 }
 
 /// Switches of the debug endpoints.
@@ -100,6 +103,7 @@ impl Config {
                 allowed: env.networks("ALLOWED_CIDRS_IN_JWKS_URIS"),
             },
         };
+        let authority = authority::read(env);
         let max_request = env.number("ISTIO_GPRC_MAXRECVMSGSIZE", 4 * 1024 * 1024);
         let per_second = env.number("PILOT_MAX_REQUESTS_PER_SECOND", 0f64);
         // istiod guesses a limit where none is set, since a stream costs it a whole translation.
@@ -130,6 +134,7 @@ impl Config {
             new_streams,
             debug,
             jwks,
+            authority,
         };
         (config, notices)
     }

@@ -2,6 +2,7 @@
 //!
 //! istiod's exporter adds no `_total` to names; [`text`] takes away the one that the encoder here adds.
 
+mod authority;
 mod streams;
 mod text;
 
@@ -39,6 +40,7 @@ struct Families {
     key_fetches: [Counter; 2],
     secret_errors: Counter,
     streams: streams::Streams,
+    authority: authority::Authority,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -120,6 +122,7 @@ impl Metrics {
                 "Secrets that proxies could not be sent, or whose certificates are not valid now",
             ),
             streams: streams::Streams::new(r),
+            authority: authority::Authority::new(r),
             registry,
         };
         Self(Arc::new(families))
@@ -191,6 +194,7 @@ impl Metrics {
 
     /// All metrics in Prometheus' text format.
     pub fn text(&self) -> String {
+        self.0.authority.tick();
         let mut out = text::of(&self.0.registry);
         text::process(&mut out, self.0.start.elapsed());
         out

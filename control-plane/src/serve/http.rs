@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access;
 use super::debug;
+use crate::authority;
 use crate::config;
 use crate::jwks::Settled;
 use crate::metrics::Metrics;
@@ -31,6 +32,8 @@ pub struct Look {
     pub proxies: Arc<Registry>,
     /// Whether keys of JWT issuers were asked for once.
     pub keys: Settled,
+    /// The certificate authority, if there is one.
+    pub authority: Option<authority::State>,
     /// Switches of debugging.
     pub switches: Arc<config::Debug>,
 }
@@ -64,12 +67,14 @@ fn debugging(look: &Look) -> Router {
 }
 
 async fn ready(State(look): State<Look>) -> Response {
-    if look.world.is_complete() && look.keys.get() {
+    let certified = look.authority.as_ref().is_none_or(|a| a.authority.material().is_some());
+    if look.world.is_complete() && look.keys.get() && certified {
         return (StatusCode::OK, "").into_response();
     }
     let mut missing: Vec<String> = look.world.waiting().iter().map(ToString::to_string).collect();
     if missing.is_empty() {
-        missing.push("keys of JWT issuers".to_owned());
+        let (what, there) = ("keys of JWT issuers", look.keys.get());
+        missing.push(if there { "the certificate authority" } else { what }.to_owned());
     }
     (StatusCode::SERVICE_UNAVAILABLE, format!("not read yet: {}\n", missing.join(", "))).into_response()
 }

@@ -5,7 +5,7 @@ pub mod decode;
 mod diagnostic;
 pub mod file;
 pub mod files;
-mod follow;
+pub(crate) mod follow;
 pub mod kube;
 pub mod mesh;
 mod yaml;

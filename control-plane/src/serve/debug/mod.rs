@@ -2,6 +2,7 @@
 //!
 //! A page is a function of what is looked at and of the query; HTTP and xDS (`istio.io/debug`) serve the same.
 
+mod authority;
 mod configs;
 mod dump;
 mod proxies;
@@ -29,8 +30,9 @@ struct Page {
 }
 
 /// All pages, ordered by path.
-const PAGES: [Page; 19] = [
+const PAGES: [Page; 20] = [
     page("adsz", "connected proxies, and what each has subscribed to; ?proxyID= for one", proxies::adsz),
+    page("ca", "the certificate authority: whom the mesh trusts, and until when", authority::ca),
     page(
         "config_dump",
         "what a proxy should have, as Envoy's own /config_dump: ?proxyID=, &types=, &include_eds",

@@ -47,7 +47,7 @@ fn after(batch: Option<Batch>) -> Look {
     let flags = Discovery::from_arg_matches(&command).unwrap();
     let (config, _) = Config::new(flags, &mut Env::default());
     let (proxies, keys) = (Arc::new(Registry::new()), crate::jwks::Settled::done());
-    Look { world, metrics, proxies, keys, switches: Arc::new(config.debug) }
+    Look { world, metrics, proxies, keys, authority: None, switches: Arc::new(config.debug) }
 }
 
 fn json_of(look: &Look, command: &str) -> Value {

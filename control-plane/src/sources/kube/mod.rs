@@ -34,6 +34,7 @@ use reflect::{Reflect, What};
 use selection::{Selected, Selection};
 
 pub use client::connect;
+pub use selection::selects;
 
 /// What of a cluster is watched.
 #[derive(Clone, Debug)]

@@ -99,6 +99,12 @@ impl Inputs {
     }
 }
 
+/// Whether a namespace with these labels is looked at.
+pub fn selects(mesh: &MeshConfig, labels: &Labels) -> bool {
+    let selectors = &mesh.discovery_selectors;
+    selectors.is_empty() || selectors.iter().any(|s| matches(s, labels))
+}
+
 /// Whether a selector of Kubernetes' kind matches. An operator that does not exist matches nothing.
 fn matches(selector: &LabelSelector, labels: &Labels) -> bool {
     labels.matches(&selector.match_labels)

@@ -1,0 +1,3 @@
+//! What the control plane writes to a cluster.
+
+pub mod root_maps;
