@@ -20,10 +20,15 @@ impl fmt::Display for Finding {
 }
 
 /// All that is wrong with one object, in the order of its fields.
+///
+/// An apiserver is told to refuse an object with `errors` or `partial`. One that is there all the same, since nobody
+/// asked, is used without the parts that `partial` names, as in istiod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// For each of these istiod refuses the object.
+    /// What makes the object as a whole unusable.
     pub errors: Vec<Finding>,
+    /// What makes one part unusable, such as a patch of an EnvoyFilter.
+    pub partial: Vec<Finding>,
     /// What istiod accepts, and the user should know of.
     pub warnings: Vec<Finding>,
 }
@@ -49,9 +54,16 @@ impl Findings {
         }
     }
 
-    /// Whether the object can be used.
+    /// Checks a part that can be left out by itself.
+    pub fn part(&mut self, check: impl FnOnce(&mut Self)) {
+        let before = self.errors.len();
+        check(self);
+        self.partial.extend(self.errors.drain(before..));
+    }
+
+    /// Whether an apiserver may take the object.
     pub fn is_valid(&self) -> bool {
-        self.errors.is_empty()
+        self.errors.is_empty() && self.partial.is_empty()
     }
 }
 
@@ -121,6 +133,15 @@ mod tests {
         let (http, request) = (spec.field("http"), At::root("request"));
         assert_eq!(http.index(2).field("headers").key("a-b").to_string(), "spec.http[2].headers[a-b]");
         assert_eq!(request.to_string(), "request");
+    }
+
+    #[test]
+    fn a_part_costs_itself() {
+        let mut out = Findings::default();
+        out.error(&At::root("a"), "no");
+        out.part(|out| out.error(&At::root("b"), "no"));
+        assert_eq!((out.errors.len(), out.partial.len(), out.is_valid()), (1, 1, false));
+        assert_eq!(out.partial[0].field, "b");
     }
 
     #[test]

@@ -4,8 +4,24 @@
 //! where a field that the kind does not have is an error too. One file holds the rules of one kind, or of one thing that
 //! several kinds have (hosts, ports, labels, …). Source of the rules: what `pkg/config/validation` of Istio 1.31 accepts.
 
+mod destination_rule;
+pub mod envoy_filter;
 mod findings;
+mod gateway;
+pub mod header;
+pub mod host;
+pub mod labels;
+pub mod load_balancer;
+mod proxy_config;
+pub mod regex;
+pub mod scalar;
+mod service_entry;
+mod sidecar;
+pub mod tls;
+pub mod traffic;
 mod unchecked;
+mod virtual_service;
+mod workload;
 
 pub use findings::{At, Finding, Findings};
 
@@ -106,7 +122,10 @@ fn annotations<T: Validate>(meta: &ObjectMeta, out: &mut Findings) {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod admission_tests {
     use super::*;
     use serde_json::json;
 

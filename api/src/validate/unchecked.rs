@@ -2,11 +2,6 @@
 
 use super::{At, Findings, Validate};
 use crate::istio::extensions::v1alpha1::{TrafficExtension, WasmPlugin};
-use crate::istio::networking::v1alpha3::{
-    DestinationRule, EnvoyFilter, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
-    WorkloadGroup,
-};
-use crate::istio::networking::v1beta1::ProxyConfig;
 use crate::istio::security::v1beta1::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication};
 use crate::istio::telemetry::v1alpha1::Telemetry;
 use crate::k8s::ObjectMeta;
@@ -21,15 +16,6 @@ macro_rules! unchecked {
 }
 
 unchecked! {
-    VirtualService: false,
-    DestinationRule: false,
-    ServiceEntry: false,
-    WorkloadEntry: false,
-    WorkloadGroup: false,
-    Sidecar: false,
-    Gateway: false,
-    EnvoyFilter: false,
-    ProxyConfig: false,
     PeerAuthentication: false,
     RequestAuthentication: false,
     AuthorizationPolicy: true,

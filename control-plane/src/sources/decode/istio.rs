@@ -81,8 +81,11 @@ fn config<T: DeserializeOwned + Default + Validate>(
     meta.status = envelope.status;
     let spec = spec::<T>(cx, envelope.spec)?;
     let mut found = validate::object(&envelope.metadata, &spec);
-    if !found.is_valid() {
+    if !found.errors.is_empty() {
         return Err(refused(&mut found));
+    }
+    for finding in found.partial {
+        cx.warn(&finding.field, &format!("{}; this part has no effect", finding.message));
     }
     for finding in found.warnings {
         cx.warn(&finding.field, &finding.message);

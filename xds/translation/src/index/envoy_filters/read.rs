@@ -10,13 +10,11 @@ use meltemi_api::istio::networking::v1alpha3::envoy_filter::{
 };
 use meltemi_api::istio::r#type::v1beta1::WorkloadSelector;
 use meltemi_api::json::{JsonError, UnknownFields, message_from_json};
+use meltemi_api::validate::envoy_filter::{self, MAX_VERSION_LENGTH};
 use meltemi_api::{go_json, merge, reflect, wkt};
 use meltemi_world::{Config, NsName};
 use regex::Regex;
 use std::sync::Arc;
-
-/// The longest expression for a proxy's version, in bytes: longer ones match no proxy (Istio `maxProxyVersionLen`).
-const MAX_VERSION_LENGTH: usize = 1024;
 
 /// Reads an EnvoyFilter. A patch that cannot be read is left out, the others stay.
 pub(super) fn prepare(filter: &Arc<Config<networking::EnvoyFilter>>) -> Prepared {
@@ -70,20 +68,8 @@ fn read(filter: &NsName, from: &EnvoyConfigObjectPatch) -> Result<Option<Patch>,
 
 /// The message that a patch of this kind carries; `None` for kinds that a control plane does not apply.
 fn message_of(apply_to: ApplyTo) -> Option<&'static str> {
-    Some(match apply_to {
-        ApplyTo::Cluster => "envoy.config.cluster.v3.Cluster",
-        ApplyTo::Listener => "envoy.config.listener.v3.Listener",
-        ApplyTo::FilterChain => "envoy.config.listener.v3.FilterChain",
-        ApplyTo::ListenerFilter => "envoy.config.listener.v3.ListenerFilter",
-        ApplyTo::NetworkFilter => "envoy.config.listener.v3.Filter",
-        ApplyTo::HttpFilter => "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
-        ApplyTo::RouteConfiguration => "envoy.config.route.v3.RouteConfiguration",
-        ApplyTo::VirtualHost => "envoy.config.route.v3.VirtualHost",
-        ApplyTo::HttpRoute => "envoy.config.route.v3.Route",
-        ApplyTo::ExtensionConfig => "envoy.config.core.v3.TypedExtensionConfig",
-        // Istio's agent applies patches of the bootstrap.
-        ApplyTo::Invalid | ApplyTo::Bootstrap => return None,
-    })
+    // Istio's agent applies patches of the bootstrap.
+    envoy_filter::message_of(apply_to).filter(|_| apply_to != ApplyTo::Bootstrap)
 }
 
 /// Only filters and routes have an order that matters; elsewhere inserting is adding.
