@@ -130,6 +130,53 @@ async fn an_object_that_cannot_be_read_leaves_its_last_version_and_all_others() 
     .await
 }
 
+/// The reasons why an object was refused; none if it was not, or is not there.
+async fn rejected(meltemi: &Meltemi, name: &str) -> Result<Vec<String>> {
+    let all = meltemi.get("/debug/configz").await?.json()?;
+    let of = all.as_array().context("no list")?.iter().filter(|o| o["metadata"]["name"] == name);
+    let reasons = of.flat_map(|o| o["rejected"].as_array().cloned().unwrap_or_default());
+    Ok(reasons.filter_map(|r| r.as_str().map(str::to_owned)).collect())
+}
+
+/// How many objects are refused now, by the metric.
+async fn count_of_rejected(meltemi: &Meltemi) -> Result<Option<u64>> {
+    let text = meltemi.get("/metrics").await?.text()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("meltemi_rejected_configs "));
+    Ok(line.and_then(|count| count.trim().parse().ok()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_istiod_would_refuse_leaves_its_last_version() -> Result<()> {
+    // The apiserver takes these: its definitions know the form of an object, not what it means.
+    let shop = Cluster::open(&parity::definitions()?).await?;
+    let meltemi = shop.meltemi().await?;
+    shop.objects.apply(&[named(route("/first"), "old", None)]).await?;
+    until_configs(&meltemi, "VirtualService", &["old"]).await?;
+    let refused = |name: &str| {
+        let mut bad = named(route("/second"), name, None);
+        bad["spec"]["http"][0]["timeout"] = json!("0s");
+        bad
+    };
+    shop.objects.apply(&[refused("old"), refused("new")]).await?;
+    for name in ["old", "new"] {
+        wait::until_true(&format!("{name} is refused"), Duration::from_secs(10), async || {
+            Ok(rejected(&meltemi, name).await?.iter().any(|r| r.starts_with("spec.http[0].timeout: ")))
+        })
+        .await?;
+    }
+    let text = meltemi.get("/debug/configz").await?.text()?;
+    assert!(text.contains("/first") && !text.contains("/second"), "{text}");
+    assert_eq!(count_of_rejected(&meltemi).await?, Some(2));
+    shop.objects.apply(&[named(route("/third"), "old", None), named(route("/third"), "new", None)]).await?;
+    wait::until_true("nothing is refused", Duration::from_secs(10), async || {
+        let none = rejected(&meltemi, "old").await?.is_empty() && rejected(&meltemi, "new").await?.is_empty();
+        Ok(none && count_of_rejected(&meltemi).await? == Some(0))
+    })
+    .await?;
+    assert!(!meltemi.get("/debug/configz").await?.text()?.contains("/first"));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kind_that_is_taken_away_takes_its_objects_along_and_comes_back() -> Result<()> {
     let definitions = parity::definitions()?;

@@ -187,7 +187,8 @@ fn of_v2(json: &Json) -> Option<&str> {
     match json {
         Json::Object(members) => {
             let url = members.get("@type").and_then(Json::as_str);
-            let old = url.filter(|u| u.contains("/envoy.") && u.split('.').any(|part| part.starts_with("v2")));
+            let old =
+                url.filter(|u| u.contains("/envoy.") && u.split('.').any(|part| part.starts_with("v2")));
             old.or_else(|| members.values().find_map(of_v2))
         }
         Json::Array(items) => items.iter().find_map(of_v2),

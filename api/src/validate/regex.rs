@@ -11,8 +11,8 @@ const MAX: usize = 1024;
 const MAX_REPEAT: u32 = 1000;
 /// Classes that have a name, in `[:…:]`.
 const POSIX: [&str; 14] = [
-    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
-    "xdigit",
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
+    "upper", "word", "xdigit",
 ];
 
 /// An expression that a request is matched with.

@@ -12,7 +12,8 @@ use crate::sources::decode::{UNDATED, kinds};
 /// How many secrets are shown that proxies cannot have.
 const MOST_SECRETS: usize = 1000;
 
-/// All configuration objects, as Kubernetes would show them.
+/// All configuration objects, as Kubernetes would show them. One that was refused as it stands has `rejected`, the reasons;
+/// what else is shown of it is its last good version, if there is one.
 pub(super) fn configz(look: &Look, _: &Query) -> Answer {
     let snapshot = look.world.snapshot();
     let s: &Snapshot = &snapshot;
@@ -31,7 +32,39 @@ pub(super) fn configz(look: &Look, _: &Query) -> Answer {
     list(&mut out, Kind::WasmPlugin, s.wasm_plugins.values());
     list(&mut out, Kind::WorkloadEntry, s.workload_entries.values());
     list(&mut out, Kind::WorkloadGroup, s.workload_groups.values());
+    for finding in look.world.findings().iter().filter(|f| f.is_error()) {
+        reject(&mut out, finding);
+    }
     Answer::Json(out.into())
+}
+
+fn reject(out: &mut Vec<Value>, finding: &Diagnostic) {
+    let Some(resource) = kinds::RESOURCES.iter().find(|r| r.crd && r.kind.name() == finding.kind) else {
+        return;
+    };
+    let (namespace, name) = (&*finding.object.namespace, &*finding.object.name);
+    // A finding about all objects of a kind names none of them.
+    if namespace.is_empty() || name.is_empty() {
+        return;
+    }
+    let same = |o: &Value| {
+        let meta = &o["metadata"];
+        o["kind"] == finding.kind.as_str() && meta["name"] == name && meta["namespace"] == namespace
+    };
+    let at = out.iter().position(same).unwrap_or_else(|| {
+        let api = format!("{}/{}", resource.group, resource.versions[0]);
+        let metadata = json!({"name": name, "namespace": namespace});
+        out.push(json!({"kind": finding.kind, "apiVersion": api, "metadata": metadata}));
+        out.len() - 1
+    });
+    let reason = match finding.field.as_str() {
+        "" => finding.message.clone(),
+        field => format!("{field}: {}", finding.message),
+    };
+    match &mut out[at]["rejected"] {
+        Value::Array(reasons) => reasons.push(reason.into()),
+        none => *none = json!([reason]),
+    }
 }
 
 fn list<'a, T: Serialize + 'a>(

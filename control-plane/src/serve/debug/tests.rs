@@ -21,7 +21,8 @@ pub(in crate::serve) fn look() -> Look {
     let dir = tempfile::tempdir().unwrap();
     let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}]}\n---\n\
                 apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: r, creationTimestamp: 2026-01-01T00:00:00Z}\n\
-                spec: {hosts: [a], http: [{timeout: 1s}]}\n---\nkind: Oops\n";
+                spec: {hosts: [a], http: [{timeout: 1s, redirect: {uri: /}}]}\n---\n\
+                apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\nspec: {}\n---\nkind: Oops\n";
     std::fs::write(dir.path().join("a.yaml"), text).unwrap();
     let (changes, findings) = crate::sources::file::load(dir.path());
     let mut batch = Batch::new(changes).with(crate::sources::Subject::Files, findings);
@@ -80,7 +81,10 @@ fn pages_have_istiods_shapes() {
     let route = &json_of(&look, "configz")[0];
     assert_eq!(route["apiVersion"], "networking.istio.io/v1");
     assert_eq!(route["metadata"]["creationTimestamp"], "2026-01-01T00:00:00Z");
-    assert_eq!(route["spec"], json!({"hosts": ["a"], "http": [{"timeout": "1s"}]}));
+    assert_eq!(route["spec"], json!({"hosts": ["a"], "http": [{"timeout": "1s", "redirect": {"uri": "/"}}]}));
+    let refused = &json_of(&look, "configz")[1];
+    assert_eq!(refused["metadata"], json!({"name": "s", "namespace": "default"}));
+    assert!(refused["rejected"][0].as_str().unwrap().starts_with("spec: is empty"), "{refused}");
     assert_eq!(json_of(&look, "mesh")["rootNamespace"], "istio-system");
     let problem = &json_of(&look, "problems")[0];
     assert_eq!(problem["severity"], "error");

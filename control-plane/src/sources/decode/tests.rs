@@ -17,7 +17,14 @@ fn bad(json: Value) -> String {
     }
 }
 
-fn route(spec: Value) -> Value {
+/// A VirtualService, completed so that nothing else is wrong with it.
+fn route(mut spec: Value) -> Value {
+    if let Some(spec) = spec.as_object_mut() {
+        spec.entry("hosts").or_insert(json!(["a"]));
+        for http in spec.entry("http").or_insert(json!([{}])).as_array_mut().unwrap() {
+            http["route"] = json!([{"destination": {"host": "a"}}]);
+        }
+    }
     json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "a"}, "spec": spec})
 }
 
@@ -51,6 +58,30 @@ fn a_field_of_the_wrong_type_is_named() {
         "spec": {"ports": [{"port": "eighty"}]}}));
     assert!(text.starts_with("Service b/a, field spec.ports[0].port: "), "{text}");
     assert!(bad(route(json!("x"))).contains("field spec: "));
+}
+
+#[test]
+fn what_istiod_refuses_is_refused_with_all_its_fields() {
+    let text = bad(route(json!({"hosts": ["a_b"], "http": [{"timeout": "0s"}], "exportTo": ["~"]})));
+    assert!(text.starts_with("VirtualService default/a, field spec.hosts[0]: "), "{text}");
+    assert!(text.contains("; spec.http[0].timeout: ") && text.contains("; spec.exportTo[0]: "), "{text}");
+    let mut json = route(json!({}));
+    json["metadata"]["annotations"] = json!({"internal.istio.io/parents": "a"});
+    assert!(bad(json).contains("field metadata.annotations[internal.istio.io/parents]"));
+}
+
+#[test]
+fn what_istiod_warns_of_is_a_warning() {
+    let (_, warnings) = good(route(json!({"http": [{}, {}]})));
+    assert!(warnings[0].contains("field spec.http[1]: is never reached"), "{warnings:?}");
+    let filter = json!({"apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
+        "metadata": {"name": "a"}, "spec": {"configPatches": [
+            {"applyTo": "CLUSTER", "patch": {"operation": "MERGE", "value": {"name": 5}}},
+            {"applyTo": "CLUSTER", "patch": {"operation": "MERGE", "value": {"name": "b"}}}]}});
+    let (_, warnings) = good(filter);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("field spec.configPatches[0].patch.value: "), "{warnings:?}");
+    assert!(warnings[0].ends_with("; this part has no effect"), "{warnings:?}");
 }
 
 #[test]

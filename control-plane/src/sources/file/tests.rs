@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: NAME}\nspec: {ports: [{port: 80}]}\n";
-const ROUTE: &str =
-    "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: r}\nspec: {hosts: [HOST]}\n";
+const ROUTE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: r}\n\
+    spec: {hosts: [HOST], tcp: [{route: [{destination: {host: a}}]}]}\n";
 
 fn service(name: &str) -> String {
     SERVICE.replace("NAME", name)
@@ -111,6 +111,28 @@ fn a_bad_object_keeps_its_last_state_and_names_its_line() {
 }
 
 #[test]
+fn an_object_that_istiod_would_refuse_keeps_its_last_state_or_is_absent() {
+    let named =
+        |name: &str, host: &str| ROUTE.replace("name: r", &format!("name: {name}")).replace("HOST", host);
+    let mut rig = Rig::new();
+    rig.write("a.yaml", &named("old", "a"));
+    rig.scan();
+    rig.write("a.yaml", &format!("{}---\n{}", named("old", "'*'"), named("new", "'*'")));
+    let (changes, findings) = rig.scan();
+    assert_eq!(changes, Vec::<String>::new());
+    let [old, new] = &findings[..] else { panic!("{findings:?}") };
+    assert!(old.contains("VirtualService default/old, field spec.hosts[0]: "), "{old}");
+    assert!(
+        old.ends_with("its last good version stays in force") && !new.contains("last good"),
+        "{old} {new}"
+    );
+    rig.write("a.yaml", &format!("{}---\n{}", named("old", "b"), named("new", "b")));
+    let (changes, findings) = rig.scan();
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert!(findings.is_empty(), "{findings:?}");
+}
+
+#[test]
 fn of_two_claims_the_first_file_wins() {
     let mut rig = Rig::new();
     rig.write("b.yaml", &ROUTE.replace("HOST", "b"));
@@ -191,13 +213,13 @@ fn lists_are_unfolded_and_endpoints_yield_to_slices() {
 #[test]
 fn kinds_that_are_not_handled_yet_are_named() {
     let mut rig = Rig::new();
-    rig.write("a.yaml", "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: i}\n");
+    rig.write("a.yaml", "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: i}\n");
     let (changes, findings) = rig.scan();
     assert_eq!(changes, Vec::<String>::new());
     assert_eq!(
         findings,
         [
-            "DIR/a.yaml:1: Ingress default/i: kind of networking.k8s.io/v1 is not handled yet: it has no effect"
+            "DIR/a.yaml:1: HTTPRoute default/i: kind of gateway.networking.k8s.io/v1 is not handled yet: it has no effect"
         ]
     );
 }

@@ -43,13 +43,21 @@ impl Rig {
 }
 
 fn route(name: &str, more: &str) -> String {
-    format!(
-        r#"{{"metadata":{{"name":"{name}","namespace":"n","labels":{{{more}}}}},"spec":{{"hosts":["a"]}}}}"#
-    )
+    spec(name, more, r#"{"hosts":["a"],"tcp":[{"route":[{"destination":{"host":"a"}}]}]}"#)
 }
 
+fn spec(name: &str, labels: &str, spec: &str) -> String {
+    format!(r#"{{"metadata":{{"name":"{name}","namespace":"n","labels":{{{labels}}}}},"spec":{spec}}}"#)
+}
+
+/// One that cannot be read.
 fn bad(name: &str) -> String {
-    format!(r#"{{"metadata":{{"name":"{name}","namespace":"n"}},"spec":{{"hosts":5}}}}"#)
+    spec(name, "", r#"{"hosts":5}"#)
+}
+
+/// One that istiod would refuse.
+fn refused(name: &str) -> String {
+    spec(name, "", r#"{"hosts":["a"]}"#)
 }
 
 #[test]
@@ -66,6 +74,15 @@ fn a_second_list_removes_only_what_it_lacks() {
 
 #[test]
 fn a_bad_object_keeps_its_last_good_version() {
+    keeps_its_last_good_version(bad);
+}
+
+#[test]
+fn an_object_that_istiod_would_refuse_keeps_its_last_good_version() {
+    keeps_its_last_good_version(refused);
+}
+
+fn keeps_its_last_good_version(bad: fn(&str) -> String) {
     let mut rig = Rig::new(Kind::VirtualService, |o| o);
     rig.list(&[route("a", ""), bad("b")]);
     let first = rig.flush();
