@@ -87,7 +87,7 @@ fn warmup(at: &At<'_>, warmup: &WarmupConfiguration, out: &mut Findings) {
 
 /// Whether Envoy counts it as prime. Numbers that come here are less than [`MAGLEV`].
 fn is_prime(n: u64) -> bool {
-    n != 0 && n < 4 || n & 1 == 1 && (3..).step_by(2).take_while(|f| f * f <= n).all(|f| n % f != 0)
+    n != 0 && n < 4 || n & 1 == 1 && (3..).step_by(2).take_while(|f| f * f <= n).all(|f| !n.is_multiple_of(f))
 }
 
 /// Checks balancing by locality.
