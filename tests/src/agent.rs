@@ -31,6 +31,13 @@ pub const STATUS: u16 = 15020;
 pub enum Control<'a> {
     /// xDS in clear, certificates from an authority of the test's.
     Led(&'a Authority),
+    /// Both from the control plane, over TLS.
+    Istiod {
+        /// The token that the kubelet mounts.
+        token: &'a str,
+        /// The roots of the ConfigMap that the kubelet mounts.
+        roots: &'a str,
+    },
 }
 
 /// The token that [`Control::Led`] knows a workload by.
@@ -64,9 +71,11 @@ pub async fn start(
             config["discoveryAddress"] = format!("{HUB}:15010").into();
             config["controlPlaneAuthPolicy"] = "NONE".into();
             vars.push(("CA_ADDR".into(), authority.address.to_string()));
-            vars.push(("ISTIOD_SAN".into(), SERVER_NAME.into()));
         }
+        Control::Istiod { .. } => config["discoveryAddress"] = format!("{HUB}:15012").into(),
     }
+    // Addresses instead of names, for want of a DNS.
+    vars.push(("ISTIOD_SAN".into(), SERVER_NAME.into()));
     vars.push(("PROXY_CONFIG".into(), config.to_string()));
     vars.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let mut launch = Launch::new(format!("agent-{}", pod.name), setup::meltemi()?)
@@ -95,9 +104,18 @@ fn root(pod: &Pod, workload: &Workload, control: &Control<'_>, dir: &Path) -> Re
         fs::create_dir_all(path.parent().context("a file in a folder")?)?;
         Ok(path)
     };
-    let Control::Led(authority) = control;
-    fs::write(at("var/run/secrets/tokens/istio-token")?, token(workload))?;
-    authority.mount(&at("var/run/secrets/istio/root-cert.pem")?)?;
+    let (token_file, roots_file) =
+        (at("var/run/secrets/tokens/istio-token")?, at("var/run/secrets/istio/root-cert.pem")?);
+    match control {
+        Control::Led(authority) => {
+            fs::write(token_file, token(workload))?;
+            authority.mount(&roots_file)?;
+        }
+        Control::Istiod { token, roots } => {
+            fs::write(token_file, token)?;
+            fs::write(roots_file, roots)?;
+        }
+    }
     let pod = workload.pod();
     let labels = pod["metadata"]["labels"].as_object().into_iter().flatten();
     let lines: String = labels.map(|(k, v)| format!("{k}={v}\n")).collect();

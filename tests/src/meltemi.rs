@@ -77,6 +77,16 @@ impl Meltemi {
         Ok(meltemi)
     }
 
+    /// Starts it in the hub of a network on an apiserver's data, with TLS at port 15012, and waits until it is ready.
+    pub async fn start_secure_in(network: &Network, kubeconfig: &Path, dir: &Path) -> Result<Self> {
+        let secure = ["--secureGRPCAddr".to_string(), SocketAddr::from((HUB, 15012)).to_string()];
+        let source = Source::Kubernetes(kubeconfig.into());
+        let at = [(HUB, 15010).into(), (HUB, 8080).into()];
+        let mut meltemi = Self::launch_more(&source, dir, &[], network.hub(), at, &secure)?;
+        meltemi.ready().await?;
+        Ok(meltemi)
+    }
+
     /// Waits until it is ready.
     pub async fn ready(&mut self) -> Result<()> {
         wait::until_true("the control plane is ready", Duration::from_secs(20), async || {
@@ -94,6 +104,18 @@ impl Meltemi {
         grpc: SocketAddr,
         http: SocketAddr,
     ) -> Result<Self> {
+        let off = ["--secureGRPCAddr".to_string(), String::new()];
+        Self::launch_more(source, dir, env, place, [grpc, http], &off)
+    }
+
+    fn launch_more(
+        source: &Source,
+        dir: &Path,
+        env: &[(&str, &str)],
+        place: &Place,
+        [grpc, http]: [SocketAddr; 2],
+        more: &[String],
+    ) -> Result<Self> {
         let mut args: Vec<OsString> = vec!["discovery".into()];
         match source {
             Source::Files { dir: state, mesh } => {
@@ -108,7 +130,8 @@ impl Meltemi {
         let process = launch
             .args(args)
             .args(["--grpcAddr".to_string(), grpc.to_string(), "--httpAddr".into(), http.to_string()])
-            .args(["--httpsAddr", "", "--secureGRPCAddr", "", "--monitoringAddr", ""])
+            .args(["--httpsAddr", "", "--monitoringAddr", ""])
+            .args(more)
             .env("POD_NAME", "istiod-0")
             .env("POD_NAMESPACE", "istio-system")
             .env("CLUSTER_ID", "Kubernetes")

@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, DynamicObject, PostParams},
     core::GroupVersionKind,
     discovery::{Discovery, Scope},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::wait;
 
@@ -140,6 +140,23 @@ impl Objects {
     pub async fn get(&self, object: &Value) -> Result<Value> {
         let name = object["metadata"]["name"].as_str().context("no name")?;
         Ok(serde_json::to_value(self.api(object)?.get(name).await?)?)
+    }
+
+    /// A token of a service account for a Pod, as the kubelet asks for one; both must be there.
+    pub async fn token(&self, namespace: &str, account: &str, pod: &str, audience: &str) -> Result<String> {
+        let pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod, "namespace": namespace}});
+        let uid = self.get(&pod).await?["metadata"]["uid"].clone();
+        let request = json!({
+            "spec": {
+                "audiences": [audience], "expirationSeconds": 3600,
+                "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": uid},
+            },
+        });
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let request = serde_json::from_value(request)?;
+        let answer = accounts.create_token_request(account, &PostParams::default(), &request).await?;
+        answer.status.and_then(|s| s.token).context("no token")
     }
 
     /// Deletes objects, where they exist.

@@ -1,4 +1,4 @@
-//! A TCP relay on the host's loopback address whose connections can be cut and stalled, to stand for a bad network.
+//! A TCP relay whose connections can be cut and stalled, to stand for a bad network.
 
 use std::net::SocketAddr;
 
@@ -37,7 +37,11 @@ pub struct Relay {
 impl Relay {
     /// Relays to an address.
     pub async fn start(to: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::on(TcpListener::bind(("127.0.0.1", 0)).await?, to)
+    }
+
+    /// Relays what comes to a listener, perhaps one of another network.
+    pub fn on(listener: TcpListener, to: SocketAddr) -> Result<Self> {
         let address = listener.local_addr()?;
         let (weather, sight) = watch::channel(Weather { mode: Mode::Flow, generation: 0 });
         let task = tokio::spawn(async move {
