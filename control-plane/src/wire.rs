@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::config::{Config, Discovery, Env};
+use crate::controllers::addresses;
 use crate::identity::{Identity, Inputs};
 use crate::jwks::{self, Settled};
 use crate::metrics::Metrics;
@@ -68,6 +69,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         false => Some(kube::connect(config.kubeconfig.as_deref()).await?),
     };
     if let Some(client) = client.clone() {
+        addresses::start(client.clone(), &config.settings.features, snapshots.clone())?;
         tokio::spawn(secrets::review(client, accounts, registry.clone(), batches.clone()));
     }
     // Without a port that proves identities there is nobody to prove them to.

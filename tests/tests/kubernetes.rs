@@ -13,8 +13,10 @@ use meltemi_tests::{
     objects::Objects,
     parity,
     proxy::{Key, Told},
+    wait,
     xds_client::types,
 };
+use serde_json::{Value, json};
 
 fn nothing_removed(told: &[Told]) -> Result<()> {
     for told in told {
@@ -149,4 +151,37 @@ async fn the_mesh_configuration_is_followed() -> Result<()> {
         .until("no access log", Duration::from_secs(5), |held| !holds(held, types::LISTENER, "/tmp/other"))
         .await?;
     nothing_removed(&client.told_since(began))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn service_entries_without_addresses_get_some_of_their_own() -> Result<()> {
+    let shop = Cluster::open(&parity::definitions()?).await?;
+    let entry = |name: &str, addresses: &[&str]| {
+        json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {
+                "hosts": [format!("{name}.example.com")], "resolution": "DNS", "addresses": addresses,
+                "ports": [{"number": 443, "name": "tls", "protocol": "TLS"}],
+            },
+        })
+    };
+    let (first, second, placed) = (entry("first", &[]), entry("second", &[]), entry("placed", &["1.1.1.1"]));
+    shop.objects.apply(&[first.clone(), second.clone(), placed.clone()]).await?;
+    // Two that do not know of each other choose the same, or the second one's choice is refused.
+    let _both = (shop.meltemi().await?, shop.meltemi().await?);
+    let allocated = async |object: &Value| {
+        let status = shop.objects.get(object).await?["status"]["addresses"].clone();
+        let addresses = status.as_array().cloned().unwrap_or_default();
+        anyhow::Ok(addresses.iter().filter_map(|a| a["value"].as_str().map(String::from)).collect::<Vec<_>>())
+    };
+    let (one, two) = wait::until("addresses", Duration::from_secs(20), async || {
+        let (one, two) = (allocated(&first).await?, allocated(&second).await?);
+        Ok((one.len() == 2 && two.len() == 2).then_some((one, two)))
+    })
+    .await?;
+    assert!(one.iter().all(|a| !two.contains(a)), "{one:?} {two:?}");
+    assert!(one[0].starts_with("240.240.") && one[1].starts_with("2001:2:"), "{one:?}");
+    assert!(allocated(&placed).await?.is_empty());
+    Ok(())
 }

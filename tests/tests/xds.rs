@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use meltemi_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use meltemi_api::istio_wire::networking::nds::v1::NameTable;
+use meltemi_api::wkt::Any;
+use meltemi_server::engine::NAME_TABLE;
 use meltemi_tests::{
     bootstrap,
     meltemi::{Meltemi, Source},
@@ -215,5 +218,27 @@ async fn state_of_the_world_sends_all_clusters_and_is_quiet_after() -> Result<()
     let second = stream.next(SOON).await?.context("no endpoints after a change")?;
     assert_eq!(second.type_url, types::ENDPOINTS);
     ensure!(second.version_info != first.version_info);
+    Ok(())
+}
+
+/// pilot-agent asks for one table without naming it, by either protocol.
+#[tokio::test]
+async fn a_dns_proxy_gets_its_name_table() -> Result<()> {
+    let shop = Shop::open().await?;
+    let server = |any: Option<&Any>| {
+        let table: NameTable = any.context("a table")?.unpack()?;
+        let info = table.table.get("server.shop.svc.cluster.local").context("the server's name")?;
+        ensure!((info.shortname.as_str(), info.namespace.as_str()) == ("server", "shop"), "{info:?}");
+        Ok(info.ips.clone())
+    };
+    let mut delta = shop.delta().await?;
+    delta.subscribe(NAME_TABLE, &[])?;
+    let told = delta.expect(NAME_TABLE, SOON).await?;
+    assert_eq!(server(told.resources.first().and_then(|r| r.resource.as_ref()))?, ["10.96.1.1"]);
+    let of_client = node(&bootstrap::node(&shop.client.pod(), Some(&workload::node())));
+    let mut whole = Sotw::open(&Place::host(), shop.meltemi.grpc, of_client).await?;
+    whole.subscribe(NAME_TABLE, &[])?;
+    let told = whole.next(SOON).await?.context("an answer")?;
+    assert_eq!(server(told.resources.first())?, ["10.96.1.1"]);
     Ok(())
 }

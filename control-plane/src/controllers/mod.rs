@@ -1,3 +1,4 @@
 //! What the control plane writes to a cluster.
 
+pub mod addresses;
 pub mod root_maps;

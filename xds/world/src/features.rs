@@ -85,7 +85,7 @@ pub struct Features {
     pub hcm_internal_networks: bool,
     /// `ENABLE_PROXY_FIND_POD_BY_IP`.
     pub find_pod_by_ip: bool,
-    /// `PILOT_ENABLE_IP_AUTOALLOCATE`.
+    /// `PILOT_ENABLE_IP_AUTOALLOCATE`: ServiceEntries without addresses have those of their status.
     pub ip_autoallocate: bool,
     /// `PILOT_ENABLE_AMBIENT`.
     pub ambient: bool,

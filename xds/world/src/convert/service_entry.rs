@@ -8,6 +8,7 @@ use super::workload_entry::Instance;
 use super::{Mesh, kube_service};
 use crate::config::{Config, Meta};
 use crate::endpoint::EndpointWorkload;
+use crate::features::Features;
 use crate::labels::Labels;
 use crate::service::{Registry, TargetPort};
 use crate::visibility::Visibility;
@@ -108,7 +109,7 @@ fn addresses(from: &[String]) -> Option<Vec<Str>> {
 /// The addresses that were allocated for a host, IPv4 first; one of each family.
 fn auto_addresses(mesh: &Mesh<'_>, entry: &Entry, host: &str) -> Vec<Str> {
     let Some(status) = &entry.meta.status else { return Vec::new() };
-    if !auto_allocates(mesh, entry) {
+    if !auto_allocates(&mesh.settings.features, entry) {
         return Vec::new();
     }
     let of_host = || {
@@ -119,9 +120,9 @@ fn auto_addresses(mesh: &Mesh<'_>, entry: &Entry, host: &str) -> Vec<Str> {
 }
 
 /// Whether addresses are allocated for the hosts of an entry.
-pub fn auto_allocates(mesh: &Mesh<'_>, entry: &Entry) -> bool {
+pub fn auto_allocates(features: &Features, entry: &Entry) -> bool {
     let opted_out = entry.meta.labels.get("networking.istio.io/enable-autoallocate-ip");
-    mesh.settings.features.ip_autoallocate
+    features.ip_autoallocate
         // Without resolution the proxy forwards to the address that was dialled, which nobody owns.
         && entry.spec.resolution() != service_entry::Resolution::None
         && entry.spec.addresses.is_empty()
