@@ -153,19 +153,20 @@ async fn an_object_that_istiod_would_refuse_leaves_its_last_version() -> Result<
     shop.objects.apply(&[named(route("/first"), "old", None)]).await?;
     until_configs(&meltemi, "VirtualService", &["old"]).await?;
     let refused = |name: &str| {
-        let mut bad = named(route("/second"), name, None);
-        bad["spec"]["http"][0]["timeout"] = json!("0s");
+        let mut bad = named(route("/"), name, None);
+        bad["spec"]["http"][0]["name"] = json!("second");
+        bad["spec"]["http"][0]["match"][0]["uri"] = json!({"regex": "("});
         bad
     };
     shop.objects.apply(&[refused("old"), refused("new")]).await?;
     for name in ["old", "new"] {
         wait::until_true(&format!("{name} is refused"), Duration::from_secs(10), async || {
-            Ok(rejected(&meltemi, name).await?.iter().any(|r| r.starts_with("spec.http[0].timeout: ")))
+            Ok(rejected(&meltemi, name).await?.iter().any(|r| r.starts_with("spec.http[0].match[0].uri: ")))
         })
         .await?;
     }
     let text = meltemi.get("/debug/configz").await?.text()?;
-    assert!(text.contains("/first") && !text.contains("/second"), "{text}");
+    assert!(text.contains("/first") && !text.contains("\"second\""), "{text}");
     assert_eq!(count_of_rejected(&meltemi).await?, Some(2));
     shop.objects.apply(&[named(route("/third"), "old", None), named(route("/third"), "new", None)]).await?;
     wait::until_true("nothing is refused", Duration::from_secs(10), async || {
