@@ -51,6 +51,11 @@ impl Requests {
         self.with("--seconds", seconds)
     }
 
+    /// Counting answers that take so many milliseconds as slow.
+    pub fn slow(self, milliseconds: u64) -> Self {
+        self.with("--slow", milliseconds)
+    }
+
     /// With a request header.
     pub fn header(self, name: &str, value: &str) -> Self {
         self.with("--header", format!("{name}: {value}"))

@@ -1,20 +1,20 @@
 //! A small HTTP client: one request on one connection, from any [`Place`].
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode, client::conn::http1, header::HOST};
-use hyper_util::rt::TokioIo;
+use hyper::{HeaderMap, Method, StatusCode};
 
-use crate::netns::Place;
+use crate::{call::Call, netns::Place, server::NAME_HEADER};
 
 /// An answer, read to its end.
 #[derive(Debug)]
 pub struct Answer {
     /// Its status.
     pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
 }
@@ -31,9 +31,19 @@ impl Answer {
     pub fn json(self) -> Result<serde_json::Value> {
         Ok(serde_json::from_str(&self.text()?)?)
     }
+
+    /// A header, empty if it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Which of our servers answered; empty if somebody else did.
+    pub fn server(&self) -> &str {
+        self.header(NAME_HEADER)
+    }
 }
 
-/// What to ask, with one request.
+/// What to ask in clear, with one request of HTTP/1.1; [`Call`] can do more.
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// The method.
@@ -56,22 +66,12 @@ impl Ask {
 
     /// Sends it to an address and reads the answer.
     pub async fn send(self, from: &Place, to: SocketAddr) -> Result<Answer> {
-        let what = format!("{} http://{to}{}", self.method, self.path);
         let host = if self.host.is_empty() { to.to_string() } else { self.host };
-        let exchange = async {
-            let stream = from.connect(to).await?;
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection);
-            let mut request = Request::builder().method(self.method).uri(self.path).header(HOST, host);
-            for (name, value) in self.headers {
-                request = request.header(name, value);
-            }
-            let request = request.body(Full::new(self.body))?;
-            let (head, body) = sender.send_request(request).await?.into_parts();
-            Ok(Answer { status: head.status, body: body.collect().await?.to_bytes() })
-        };
-        let limited = tokio::time::timeout(Duration::from_secs(20), exchange).await;
-        limited.map_err(anyhow::Error::from).flatten().context(what)
+        let mut call = Call::get(format!("http://{host}{}", self.path), to).method(self.method).body(self.body);
+        for (name, value) in self.headers {
+            call = call.header(name, &value);
+        }
+        call.send(from).await
     }
 }
 

@@ -46,6 +46,9 @@ pub struct Load {
     /// Milliseconds that a request may take.
     #[arg(long, default_value_t = 15_000)]
     pub patience: u64,
+    /// Milliseconds from which an answer counts as slow.
+    #[arg(long)]
+    pub slow: Option<u64>,
     /// A request header, `NAME: VALUE`.
     #[arg(long)]
     pub header: Vec<String>,
@@ -72,6 +75,8 @@ pub struct Report {
     pub bodies: BTreeMap<u16, String>,
     /// Milliseconds of the slowest answer.
     pub slowest_ms: u64,
+    /// Answers that took as long as [`Load::slow`] says, or longer.
+    pub slow: u64,
 }
 
 impl Report {
@@ -181,7 +186,9 @@ impl Shared {
     fn count(&self, outcome: Result<(u16, Option<String>, Bytes)>, took: Duration) {
         let Ok(mut report) = self.report.lock() else { return };
         report.sent += 1;
-        report.slowest_ms = report.slowest_ms.max(took.as_millis() as u64);
+        let took = took.as_millis() as u64;
+        report.slowest_ms = report.slowest_ms.max(took);
+        report.slow += u64::from(self.load.slow.is_some_and(|limit| took >= limit));
         match outcome {
             Ok((status, name, body)) => {
                 *report.statuses.entry(status).or_default() += 1;

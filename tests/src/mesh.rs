@@ -6,14 +6,15 @@ use anyhow::{Context, Result};
 
 use crate::{
     agent,
-    app::App,
+    app::{App, Ports},
     bootstrap,
     envoy::Envoy,
     interception::intercept,
     meltemi::{Meltemi, Source},
     netns::{HUB, Network, Place, Pod},
+    root::Root,
     scratch::Scratch,
-    sds::{Agent, Root},
+    sds::Agent,
     state::State,
     workload::{self, Workload},
 };
@@ -26,6 +27,8 @@ pub struct Mesh {
     pub state: State,
     /// Logs and data.
     pub scratch: Scratch,
+    /// Hosts that the members started from now on find by DNS, beside `localhost`.
+    pub hosts: Vec<(&'static str, Ipv4Addr)>,
     network: Network,
     root: Root,
 }
@@ -55,7 +58,8 @@ impl Mesh {
         let scratch = Scratch::new()?;
         let state = State::new(scratch.path())?;
         state.write("node", &[workload::node()])?;
-        Ok(Self { meltemi: None, state, network: Network::new()?, root: Root::new()?, scratch })
+        let (network, root) = (Network::new()?, Root::new()?);
+        Ok(Self { meltemi: None, state, hosts: Vec::new(), network, root, scratch })
     }
 
     /// Starts the control plane and waits until it is ready.
@@ -104,7 +108,13 @@ impl Mesh {
         self.member(workload, pod, None).await
     }
 
-    /// Adds a Pod that has no proxy.
+    /// Adds a Pod with a server and no proxy.
+    pub async fn plain(&self, workload: &Workload, ports: Ports<'_>) -> Result<(App, Pod)> {
+        let pod = self.network.pod(&workload.pod_name(), workload.address)?;
+        Ok((App::serve(&pod, &workload.name(), ports, self.dir()).await?, pod))
+    }
+
+    /// Adds a Pod that has neither proxy nor server.
     pub fn outsider(&self, name: &str, address: impl Into<Ipv4Addr>) -> Result<Pod> {
         self.network.pod(name, address.into())
     }
@@ -115,6 +125,9 @@ impl Mesh {
     }
 
     async fn member(&self, workload: &Workload, pod: Pod, app: Option<App>) -> Result<Member> {
+        if !self.hosts.is_empty() {
+            pod.add_hosts(&self.hosts)?;
+        }
         let socket = self.scratch.join(format!("{}.sock", pod.name));
         let agent = Agent::start(&self.root, &workload.namespace, &workload.app, &socket)?;
         let node = bootstrap::node(&workload.pod(), Some(&workload::node()));

@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File},
     io::Write,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
@@ -20,11 +20,13 @@ use rustix::{
     fd::AsFd,
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::{process, scratch, setup};
 
 const PREFIX: &str = "mt-";
 const FOLDER: &str = "/run/netns";
+const FILES: &str = "/etc/netns";
 
 /// The address of the hub, where the control plane listens.
 pub const HUB: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
@@ -52,16 +54,22 @@ impl Place {
     }
 
     /// Connects from here. The connection stays usable from everywhere in this process.
-    pub async fn connect(&self, to: SocketAddr) -> Result<tokio::net::TcpStream> {
-        let limit = Duration::from_secs(5);
-        let Some(namespace) = &self.0 else {
-            let connected = tokio::time::timeout(limit, tokio::net::TcpStream::connect(to)).await?;
-            return connected.with_context(|| format!("connecting to {to}"));
+    pub async fn connect(&self, to: SocketAddr) -> Result<TcpStream> {
+        self.connect_from(Ipv4Addr::UNSPECIFIED, to).await
+    }
+
+    /// Connects from one of the addresses that this place has.
+    pub async fn connect_from(&self, source: Ipv4Addr, to: SocketAddr) -> Result<TcpStream> {
+        // A socket belongs to the namespace that it was made in, wherever it is used.
+        let socket = match &self.0 {
+            None => TcpSocket::new_v4()?,
+            Some(namespace) => enter(namespace, || Ok(TcpSocket::new_v4()?)).await?,
         };
-        let connect = move || Ok(TcpStream::connect_timeout(&to, limit)?);
-        let stream = enter(namespace, connect).await.with_context(|| format!("connecting to {to}"))?;
-        stream.set_nonblocking(true)?;
-        Ok(tokio::net::TcpStream::from_std(stream)?)
+        if !source.is_unspecified() {
+            socket.bind((source, 0).into())?;
+        }
+        let connected = tokio::time::timeout(Duration::from_secs(5), socket.connect(to)).await;
+        connected.map_err(anyhow::Error::from)?.with_context(|| format!("connecting to {to}"))
     }
 
     /// Listens here, at an address. The listener stays usable from everywhere in this process.
@@ -144,7 +152,7 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         let Place(Some(hub)) = &self.hub else { return };
-        let _ = run_ip(&["netns", "del", hub]);
+        remove(hub);
     }
 }
 
@@ -159,11 +167,39 @@ pub struct Pod {
     pub place: Place,
 }
 
+impl Pod {
+    /// Adds an address.
+    pub fn add_address(&self, address: Ipv4Addr) -> Result<()> {
+        let Place(Some(namespace)) = &self.place else { unreachable!("a pod is a namespace") };
+        ip_batch(namespace, &format!("addr add {address}/16 dev eth0\n"))
+    }
+
+    /// Has processes that start here from now on find these hosts under these addresses.
+    pub fn add_hosts(&self, hosts: &[(&str, Ipv4Addr)]) -> Result<()> {
+        let Place(Some(namespace)) = &self.place else { unreachable!("a pod is a namespace") };
+        let lines = hosts.iter().map(|(name, address)| format!("{address} {name}\n"));
+        let text = lines.fold(String::from("127.0.0.1 localhost\n"), |text, line| text + &line);
+        let folder = files(namespace);
+        fs::create_dir_all(&folder)?;
+        Ok(fs::write(folder.join("hosts"), text)?)
+    }
+}
+
 impl Drop for Pod {
     fn drop(&mut self) {
         let Place(Some(namespace)) = &self.place else { return };
-        let _ = run_ip(&["netns", "del", namespace]);
+        remove(namespace);
     }
+}
+
+/// Where `ip netns exec` finds files that stand for those of `/etc` in a namespace.
+fn files(namespace: &str) -> PathBuf {
+    Path::new(FILES).join(namespace)
+}
+
+fn remove(namespace: &str) {
+    let _ = run_ip(&["netns", "del", namespace]);
+    let _ = fs::remove_dir_all(files(namespace));
 }
 
 fn run_ip(args: &[&str]) -> Result<()> {
@@ -201,6 +237,6 @@ fn sweep() {
     };
     for path in names.filter(stale) {
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
-        let _ = run_ip(&["netns", "del", name]);
+        remove(name);
     }
 }

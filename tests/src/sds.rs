@@ -21,59 +21,31 @@ use meltemi_api::{
     },
     wkt::Any,
 };
-use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
-};
 use tokio::{net::UnixListener, task::JoinHandle};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-/// The root that all workloads of a test trust.
-pub struct Root {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
+use crate::root::Root;
+
+/// The secrets `default` and `ROOTCA` of a workload that runs under a service account.
+fn secrets(root: &Root, namespace: &str, account: &str) -> Result<Vec<Secret>> {
+    let certificate = root.workload(namespace, account)?;
+    let workload = Type::TlsCertificate(TlsCertificate {
+        certificate_chain: Some(inline(certificate.chain)),
+        private_key: Some(inline(certificate.key)),
+        ..Default::default()
+    });
+    Ok(vec![Secret { name: "default".into(), r#type: Some(workload) }, roots("ROOTCA", root.pem().into())])
 }
 
-impl Root {
-    /// Makes a new root.
-    pub fn new() -> Result<Self> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let pem = params.self_signed(&key)?.pem();
-        Ok(Self { issuer: Issuer::new(params, key), pem })
-    }
+/// A secret of roots (PEM).
+fn roots(name: &str, pem: String) -> Secret {
+    let roots = CertificateValidationContext { trusted_ca: Some(inline(pem)), ..Default::default() };
+    Secret { name: name.into(), r#type: Some(Type::ValidationContext(roots)) }
+}
 
-    /// The secrets `default` and `ROOTCA` of a workload that runs under a service account.
-    fn secrets(&self, namespace: &str, account: &str) -> Result<Vec<Secret>> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        let identity = format!("spiffe://cluster.local/ns/{namespace}/sa/{account}");
-        params.subject_alt_names = vec![SanType::URI(identity.try_into()?)];
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        let inline = |text: String| DataSource {
-            specifier: Some(Specifier::InlineBytes(text.into())),
-            ..Default::default()
-        };
-        let workload = Type::TlsCertificate(TlsCertificate {
-            certificate_chain: Some(inline(certificate.pem())),
-            private_key: Some(inline(key.serialize_pem())),
-            ..Default::default()
-        });
-        let roots = Type::ValidationContext(CertificateValidationContext {
-            trusted_ca: Some(inline(self.pem.clone())),
-            ..Default::default()
-        });
-        Ok(vec![
-            Secret { name: "default".into(), r#type: Some(workload) },
-            Secret { name: "ROOTCA".into(), r#type: Some(roots) },
-        ])
-    }
+fn inline(text: String) -> DataSource {
+    DataSource { specifier: Some(Specifier::InlineBytes(text.into())), ..Default::default() }
 }
 
 /// A running secret server, ended on drop.
@@ -86,7 +58,7 @@ impl Agent {
         let listener = UnixListener::bind(socket)?;
         // The proxy runs as another user.
         fs::set_permissions(socket, fs::Permissions::from_mode(0o777))?;
-        let service = SecretDiscoveryServiceServer::new(Secrets(root.secrets(namespace, account)?));
+        let service = SecretDiscoveryServiceServer::new(Secrets(secrets(root, namespace, account)?));
         let serving =
             Server::builder().add_service(service).serve_with_incoming(UnixListenerStream::new(listener));
         Ok(Self(tokio::spawn(async move {
@@ -107,7 +79,13 @@ struct Secrets(Vec<Secret>);
 
 impl Secrets {
     fn named(&self, names: &[String]) -> Vec<Secret> {
-        self.0.iter().filter(|s| names.contains(&s.name)).cloned().collect()
+        let own = self.0.iter().filter(|s| names.contains(&s.name)).cloned();
+        // As the agent does, it reads the files that a DestinationRule names.
+        let files = names.iter().filter_map(|name| {
+            let path = name.strip_prefix("file-root:")?;
+            fs::read_to_string(path).ok().map(|pem| roots(name, pem))
+        });
+        own.chain(files).collect()
     }
 }
 

@@ -40,7 +40,7 @@ impl Pair {
     }
 }
 
-/// Listens for TLS connections on the host's loopback address.
+/// Listens for TLS connections.
 pub struct Listener {
     /// What is beneath.
     pub tcp: TcpListener,
@@ -50,12 +50,18 @@ pub struct Listener {
 impl Listener {
     /// Listens at any port, as the host that a certificate is for.
     pub async fn bind(pair: &Pair) -> Result<Self> {
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?;
+        let tcp = TcpListener::bind("127.0.0.1:0").await?;
+        Self::new(tcp, pair.certificate.as_bytes(), pair.key.as_bytes())
+    }
+
+    /// Answers on a listener with a certificate and its key (PEM).
+    pub fn new(tcp: TcpListener, certificate: &[u8], key: &[u8]) -> Result<Self> {
+        let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>()?;
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(vec![pair.der()?], key)?;
-        Ok(Self { tcp: TcpListener::bind("127.0.0.1:0").await?, acceptor: Arc::new(config).into() })
+            .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key)?)?;
+        Ok(Self { tcp, acceptor: Arc::new(config).into() })
     }
 }
 
@@ -80,14 +86,7 @@ impl axum::serve::Listener for Listener {
 
 /// Asks `https://HOST/` at an address, trusting one of `servers`. Returns which of them it was, and the answer's status.
 pub async fn ask(from: &Place, to: SocketAddr, host: &str, servers: &[&Pair]) -> Result<(usize, StatusCode)> {
-    let mut roots = RootCertStore::empty();
-    for server in servers {
-        roots.add(server.der()?)?;
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = client(&servers.iter().map(|server| server.certificate.as_str()).collect::<String>())?;
     let exchange = async {
         let name = ServerName::try_from(host.to_owned())?;
         let stream = TlsConnector::from(Arc::new(config)).connect(name, from.connect(to).await?).await?;
@@ -105,4 +104,16 @@ pub async fn ask(from: &Place, to: SocketAddr, host: &str, servers: &[&Pair]) ->
         Ok((which, status))
     };
     tokio::time::timeout(Duration::from_secs(5), exchange).await?
+}
+
+/// A client that trusts these roots (PEM).
+pub(crate) fn client(roots: &str) -> Result<ClientConfig> {
+    let mut store = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
+        store.add(root?)?;
+    }
+    Ok(ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(store)
+        .with_no_client_auth())
 }

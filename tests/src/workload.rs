@@ -15,18 +15,26 @@ pub struct Workload {
     pub version: String,
     /// Its address.
     pub address: Ipv4Addr,
+    /// The node that it runs on.
+    pub node: String,
     /// More labels.
     pub labels: Vec<(String, String)>,
 }
 
-/// The only node of the tests' clusters.
+/// The node that workloads run on if nothing else is said.
 pub const NODE: &str = "node-a";
 
 impl Workload {
     /// A Pod without more labels.
     pub fn new(namespace: &str, app: &str, version: &str, address: [u8; 4]) -> Self {
         let [namespace, app, version] = [namespace, app, version].map(String::from);
-        Self { namespace, app, version, address: address.into(), labels: Vec::new() }
+        Self { namespace, app, version, address: address.into(), node: NODE.into(), labels: Vec::new() }
+    }
+
+    /// Moves it to a node.
+    pub fn on(mut self, node: &str) -> Self {
+        self.node = node.into();
+        self
     }
 
     /// Adds a label.
@@ -46,6 +54,15 @@ impl Workload {
         format!("{}-7d9f8b6c5-{:05}", self.name(), u16::from_be_bytes([third, fourth]))
     }
 
+    /// Its Pod, if it has no proxy.
+    pub fn plain_pod(&self) -> Value {
+        let mut pod = self.pod();
+        if let Some(labels) = pod["metadata"]["labels"].as_object_mut() {
+            labels.remove("security.istio.io/tlsMode");
+        }
+        pod
+    }
+
     /// Its Pod. It has a sidecar or is a gateway, and so takes part in mutual TLS.
     pub fn pod(&self) -> Value {
         let mut pod = json!({
@@ -58,7 +75,7 @@ impl Workload {
                     "name": format!("{}-7d9f8b6c5", self.name()), "uid": "00000000-0000-0000-0000-000000000001",
                 }],
             },
-            "spec": {"serviceAccountName": self.app, "nodeName": NODE, "containers": [{"name": "app", "image": "app"}]},
+            "spec": {"serviceAccountName": self.app, "nodeName": self.node, "containers": [{"name": "app", "image": "app"}]},
             "status": {
                 "phase": "Running", "podIP": self.address, "podIPs": [{"ip": self.address}],
                 "conditions": [{"type": "Ready", "status": "True"}],
@@ -98,7 +115,7 @@ pub fn slice(namespace: &str, app: &str, ports: &[Port<'_>], members: &[&Workloa
         .map(|m| {
             json!({
                 "addresses": [m.address], "conditions": {"ready": true, "serving": true, "terminating": false},
-                "nodeName": NODE, "targetRef": {"kind": "Pod", "name": m.pod_name(), "namespace": namespace},
+                "nodeName": m.node, "targetRef": {"kind": "Pod", "name": m.pod_name(), "namespace": namespace},
             })
         })
         .collect();
@@ -124,10 +141,15 @@ pub fn namespace(name: &str) -> Value {
 
 /// The node [`NODE`].
 pub fn node() -> Value {
+    node_in(NODE, "region1", "zone-a")
+}
+
+/// A node in a region and zone.
+pub fn node_in(name: &str, region: &str, zone: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": NODE, "labels": {
-            "kubernetes.io/hostname": NODE, "topology.kubernetes.io/region": "region1", "topology.kubernetes.io/zone": "zone-a",
+        "metadata": {"name": name, "labels": {
+            "kubernetes.io/hostname": name, "topology.kubernetes.io/region": region, "topology.kubernetes.io/zone": zone,
         }},
         "status": {"addresses": [{"type": "InternalIP", "address": "172.18.0.2"}]},
     })

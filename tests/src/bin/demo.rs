@@ -18,8 +18,9 @@ use meltemi_tests::{
     netns::Place,
     objects, ports,
     process::{Launch, Process},
+    root::Root,
     scratch::Scratch,
-    sds::{Agent, Root},
+    sds::Agent,
     server::Server,
     setup, wait,
 };
@@ -89,7 +90,15 @@ async fn main() -> Result<()> {
     let example = setup::repository().join("manifests/examples/shop");
     let scratch = Scratch::new()?;
     for (name, address) in WORKLOADS {
-        let server = Server { name: name.into(), address, http: vec![9080], tcp: vec![] };
+        let server = Server {
+            name: name.into(),
+            address,
+            http: vec![9080],
+            tcp: vec![],
+            https: vec![],
+            cert: None,
+            key: None,
+        };
         tokio::spawn(server.run());
     }
     println!("Starting Meltemi on {} ...", example.display());
@@ -151,6 +160,7 @@ async fn send(ask: &Ask) -> Result<Report> {
         rate: 0.0,
         connections: 4,
         seconds: 30,
+        slow: None,
         patience: 15_000,
         header: ask.header.map(Into::into).into_iter().collect(),
         no_keep_alive: false,

@@ -1,4 +1,4 @@
-//! Real requests through stock Envoys that Meltemi configures from files.
+//! What changes under load costs no request, and the basics of two sidecars and a gateway.
 //!
 //! The mesh: `client` calls `server`, which has two versions; an ingress gateway lets an outsider in.
 
