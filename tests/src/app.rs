@@ -8,9 +8,8 @@ use crate::{
     http,
     netns::{Place, Pod},
     process::{Launch, Process},
-    setup,
     root::Certificate,
-    wait,
+    setup, wait,
 };
 
 /// Anybody but the proxy: connections of this user are intercepted.

@@ -67,7 +67,8 @@ impl Ask {
     /// Sends it to an address and reads the answer.
     pub async fn send(self, from: &Place, to: SocketAddr) -> Result<Answer> {
         let host = if self.host.is_empty() { to.to_string() } else { self.host };
-        let mut call = Call::get(format!("http://{host}{}", self.path), to).method(self.method).body(self.body);
+        let mut call =
+            Call::get(format!("http://{host}{}", self.path), to).method(self.method).body(self.body);
         for (name, value) in self.headers {
             call = call.header(name, &value);
         }

@@ -140,6 +140,20 @@ fn scenarios() -> Vec<Scenario<Entrance>> {
             },
         ),
         Scenario::new(
+            "an Ingress lets in its hosts and paths",
+            "ingress",
+            vec![ingress()],
+            async |entrance: &Entrance| {
+                for (path, expected) in
+                    [("/", "server-v1"), ("/second/a", "server-v2"), ("/seconds", "server-v1")]
+                {
+                    let answer = entrance.get(&format!("http://ingress.example.com{path}")).await?;
+                    ensure!(answer.status == 200 && answer.server() == expected, "{path}: {answer:?}");
+                }
+                Ok(())
+            },
+        ),
+        Scenario::new(
             "TLS is passed through to the server of its name",
             "passthrough",
             vec![
@@ -201,6 +215,17 @@ fn scenarios() -> Vec<Scenario<Entrance>> {
             },
         ),
     ]
+}
+
+fn ingress() -> Value {
+    let to = |path: &str, service: &str| json!({"path": path, "pathType": "Prefix", "backend": {"service": {"name": service, "port": {"number": 80}}}});
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"name": "shop", "namespace": "shop", "annotations": {"kubernetes.io/ingress.class": "istio"}},
+        "spec": {"rules": [{
+            "host": "ingress.example.com", "http": {"paths": [to("/second", "second"), to("/", "first")]},
+        }]},
+    })
 }
 
 async fn passed_through(entrance: &Entrance) -> Result<()> {
