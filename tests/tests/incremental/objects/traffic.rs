@@ -65,7 +65,7 @@ pub(super) fn destination_rule(dice: &mut Dice) -> Value {
             "outlierDetection": {}})
         }
         4 => json!({"connectionPool": {"tcp": {"maxConnections": 1 + dice.below(5)}}}),
-        _ => json!({}),
+        _ => Value::Null,
     };
     let mut spec = json!({"host": dice.one(&HOSTS), "trafficPolicy": policy, "subsets": [
         {"name": "v1", "labels": {"version": "v1"}}, {"name": "v2", "labels": {"version": "v2"}}]});
@@ -111,7 +111,12 @@ pub(super) fn service_entry(dice: &mut Dice) -> Value {
             spec["resolution"] = json!("STATIC");
             spec["endpoints"] = json!([{"address": format!("10.9.0.{}", 1 + dice.below(3))}]);
         }
-        _ => spec["resolution"] = json!("DNS"),
+        _ => {
+            spec["resolution"] = json!("DNS");
+            if spec["hosts"][0].as_str().is_some_and(|host| host.starts_with('*')) {
+                spec["endpoints"] = json!([{"address": "db.example.com"}]);
+            }
+        }
     }
     if dice.chance(30) {
         spec["addresses"] = json!(["10.200.0.1"]);
