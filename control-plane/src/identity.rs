@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::authenticate::{Authenticators, Cluster, Reviews};
-use crate::authority::serving::{self, Current, Serving};
-use crate::authority::{Keeper, State, Storage};
+use crate::authority::serving::{self, Serving};
+use crate::authority::{ISTIOD, Keeper, State, Storage};
 use crate::config::Config;
 use crate::controllers::root_maps::{Content, Maps};
 use crate::metrics::Metrics;
@@ -43,7 +43,6 @@ pub struct Inputs {
 pub struct Identity {
     state: State,
     callers: Authenticators,
-    current: Current,
     certificates: Option<Certificates>,
     xds_auth: bool,
 }
@@ -55,10 +54,9 @@ impl Identity {
         let state = State::new(settings);
         let reviews = inputs.client.clone().map(|c| Arc::new(Reviews::new(c, settings.audiences.clone())));
         let callers = Authenticators::new(inputs.world.clone(), reviews, cluster(config));
-        let current = Current::default();
         let serving = serving_of(config, state.clone());
         let names = Names::of(config);
-        let (mut snapshots, place) = (inputs.snapshots.clone(), current.clone());
+        let (mut snapshots, place) = (inputs.snapshots.clone(), state.serving.clone());
         tokio::spawn(async move {
             let Ok(first) = snapshots.wait_for(Option::is_some).await.map(|s| s.clone()) else { return };
             let Some(snapshot) = first else { return };
@@ -73,7 +71,7 @@ impl Identity {
         if settings.enabled || settings.provider == ISTIOD {
             start_authority(config, &state, inputs);
         }
-        Self { state, callers, current, certificates, xds_auth: settings.xds_auth }
+        Self { state, callers, certificates, xds_auth: settings.xds_auth }
     }
 
     /// The authority, for readiness and debugging.
@@ -89,15 +87,12 @@ impl Identity {
             let service = IstioCertificateServiceServer::new(certificates);
             routes = routes.add_service(service.max_decoding_message_size(MAX_REQUEST));
         }
-        let connections = secured(listener, self.current.clone());
+        let connections = secured(listener, self.state.serving.clone());
         if let Err(error) = serve_on(connections, routes, closing.cancelled_owned()).await {
             tracing::error!(%error, "the secure xDS server ended");
         }
     }
 }
-
-/// The provider of the control plane's certificate that is its own authority.
-const ISTIOD: &str = "istiod";
 
 fn start_authority(config: &Config, state: &State, inputs: Inputs) {
     let settings = &config.authority;

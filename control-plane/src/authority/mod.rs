@@ -20,6 +20,8 @@ use crate::metrics::Metrics;
 use crate::sources::{Batch, Batches};
 pub use storage::Storage;
 
+/// The provider of the control plane's certificate that is its own authority.
+pub const ISTIOD: &str = "istiod";
 /// An operator's own CA.
 const CACERTS: &str = "cacerts";
 /// The root that the control plane made.
@@ -36,6 +38,9 @@ const LOOK: Duration = Duration::from_secs(60);
 pub struct State {
     /// Signs.
     pub authority: Authority,
+    /// What new connections are served with.
+    pub serving: serving::Current,
+    signs_own: bool,
     problem: Arc<Mutex<Option<String>>>,
     changes: watch::Sender<u64>,
 }
@@ -44,7 +49,19 @@ impl State {
     /// An authority that has nothing to sign with yet.
     pub fn new(settings: &Settings) -> Self {
         let authority = Authority::new(settings.lifetimes);
-        Self { authority, problem: Arc::default(), changes: watch::Sender::new(0) }
+        Self {
+            authority,
+            serving: serving::Current::default(),
+            signs_own: settings.provider == ISTIOD,
+            problem: Arc::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// Whether certificates can be had: there is something to sign with, and to serve with where that is signed here.
+    pub fn ready(&self) -> bool {
+        let serving = !self.signs_own || self.serving.load().is_some();
+        serving && self.authority.material().is_some()
     }
 
     /// Why the newest input is not in force, if it is not.

@@ -67,7 +67,7 @@ fn debugging(look: &Look) -> Router {
 }
 
 async fn ready(State(look): State<Look>) -> Response {
-    let certified = look.authority.as_ref().is_none_or(|a| a.authority.material().is_some());
+    let certified = look.authority.as_ref().is_none_or(authority::State::ready);
     if look.world.is_complete() && look.keys.get() && certified {
         return (StatusCode::OK, "").into_response();
     }
