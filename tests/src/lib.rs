@@ -52,6 +52,7 @@ pub mod server;
 pub mod setup;
 pub mod shop;
 pub mod state;
+pub mod swarm;
 pub mod tls;
 pub mod wait;
 pub mod workload;

@@ -239,7 +239,7 @@ fn endpoint_names(clusters: &[Cluster]) -> BTreeSet<String> {
 }
 
 /// The names under which listeners ask for their routes.
-fn route_names(listeners: &[Listener]) -> BTreeSet<String> {
+pub fn route_names(listeners: &[Listener]) -> BTreeSet<String> {
     use meltemi_api::envoy::config::listener::v3::filter::ConfigType;
     let chains = listeners.iter().flat_map(|l| l.filter_chains.iter().chain(&l.default_filter_chain));
     let configs = chains.flat_map(|c| &c.filters).filter_map(|f| match &f.config_type {
