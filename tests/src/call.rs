@@ -103,7 +103,7 @@ impl Call {
             None => self.speak(stream, &uri).await?,
             Some(roots) => {
                 let name = uri.host().context("the URL has no host")?.to_owned().try_into()?;
-                let connector = tokio_rustls::TlsConnector::from(Arc::new(tls::client(roots)?));
+                let connector = tokio_rustls::TlsConnector::from(tls::client(roots, &[])?);
                 self.speak(connector.connect(name, stream).await?, &uri).await?
             }
         };

@@ -84,12 +84,35 @@ impl axum::serve::Listener for Listener {
     }
 }
 
+/// How a client is that trusts these roots, in PEM, and offers these protocols.
+pub fn client(roots: &str, protocols: &[&[u8]]) -> Result<Arc<ClientConfig>> {
+    let mut trusted = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
+        trusted.add(root?)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// Shakes hands with a server that must prove a name.
+pub async fn shake(
+    config: Arc<ClientConfig>,
+    name: &str,
+    stream: TcpStream,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    Ok(TlsConnector::from(config).connect(ServerName::try_from(name.to_owned())?, stream).await?)
+}
+
 /// Asks `https://HOST/` at an address, trusting one of `servers`. Returns which of them it was, and the answer's status.
 pub async fn ask(from: &Place, to: SocketAddr, host: &str, servers: &[&Pair]) -> Result<(usize, StatusCode)> {
-    let config = client(&servers.iter().map(|server| server.certificate.as_str()).collect::<String>())?;
+    let roots: String = servers.iter().map(|s| s.certificate.as_str()).collect();
+    let config = client(&roots, &[])?;
     let exchange = async {
-        let name = ServerName::try_from(host.to_owned())?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, from.connect(to).await?).await?;
+        let stream = shake(config, host, from.connect(to).await?).await?;
         let shown =
             stream.get_ref().1.peer_certificates().and_then(|c| c.first()).context("no certificate")?;
         let mut known = servers.iter().map(|s| s.der());
@@ -104,16 +127,4 @@ pub async fn ask(from: &Place, to: SocketAddr, host: &str, servers: &[&Pair]) ->
         Ok((which, status))
     };
     tokio::time::timeout(Duration::from_secs(5), exchange).await?
-}
-
-/// A client that trusts these roots (PEM).
-pub(crate) fn client(roots: &str) -> Result<ClientConfig> {
-    let mut store = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
-        store.add(root?)?;
-    }
-    Ok(ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(store)
-        .with_no_client_auth())
 }

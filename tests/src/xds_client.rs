@@ -26,7 +26,7 @@ use tonic::{
 };
 use tower::service_fn;
 
-use crate::netns::Place;
+use crate::{netns::Place, tls};
 
 /// Type URLs of the resources that every Envoy asks for.
 pub mod types {
@@ -86,6 +86,37 @@ async fn connect(
     Ok(AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(256 << 20))
 }
 
+/// What a client trusts and shows on a TLS port.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Roots, in PEM.
+    pub roots: String,
+    /// The name that the server must prove.
+    pub server: String,
+    /// A service account's token.
+    pub token: Option<String>,
+}
+
+/// A connection over TLS, likewise.
+async fn connect_secure(
+    to: SocketAddr,
+    credentials: &Credentials,
+) -> Result<AggregatedDiscoveryServiceClient<Channel>> {
+    let config = tls::client(&credentials.roots, &[b"h2"])?;
+    let server = credentials.server.clone();
+    let connector = service_fn(move |_| {
+        let (config, server) = (config.clone(), server.clone());
+        async move {
+            let stream = tokio::net::TcpStream::connect(to).await?;
+            tls::shake(config, &server, stream).await.map(TokioIo::new).map_err(std::io::Error::other)
+        }
+    });
+    let endpoint = Endpoint::from_shared(format!("http://{}", credentials.server))?;
+    let channel =
+        endpoint.connect_with_connector(connector).await.with_context(|| format!("connecting to {to}"))?;
+    Ok(AggregatedDiscoveryServiceClient::new(channel))
+}
+
 /// One stream of the delta protocol.
 #[derive(Debug)]
 pub struct Delta {
@@ -106,6 +137,18 @@ impl Delta {
         let (requests, queue) = mpsc::unbounded_channel();
         let responses =
             client.delta_aggregated_resources(UnboundedReceiverStream::new(queue)).await?.into_inner();
+        Ok(Self { requests, responses, node: Some(node) })
+    }
+
+    /// Opens a stream to a TLS port. The error is the server's if it lets nobody in.
+    pub async fn open_secure(to: SocketAddr, node: Node, credentials: &Credentials) -> Result<Self> {
+        let mut client = connect_secure(to, credentials).await?;
+        let (requests, queue) = mpsc::unbounded_channel();
+        let mut request = tonic::Request::new(UnboundedReceiverStream::new(queue));
+        if let Some(token) = &credentials.token {
+            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
+        }
+        let responses = client.delta_aggregated_resources(request).await?.into_inner();
         Ok(Self { requests, responses, node: Some(node) })
     }
 
