@@ -13,6 +13,7 @@ pub mod identity;
 pub mod jwks;
 pub mod log;
 pub mod metrics;
+pub mod patches;
 pub mod request;
 pub mod secrets;
 pub mod serve;

@@ -19,6 +19,7 @@ use crate::controllers::addresses;
 use crate::identity::{Identity, Inputs};
 use crate::jwks::{self, Settled};
 use crate::metrics::Metrics;
+use crate::patches::FailedPatches;
 use crate::secrets::{self, Warden};
 use crate::serve::debug::Pages;
 use crate::serve::{http, listen};
@@ -51,7 +52,8 @@ pub async fn discovery(flags: Discovery, unknown: Vec<String>) -> Result<()> {
 /// If it cannot start.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let metrics = Metrics::new();
-    let (warden, accounts) = Warden::new(metrics.clone());
+    let patches = FailedPatches::new(metrics.clone());
+    let (warden, accounts) = Warden::new(metrics.clone(), patches.clone());
     let engine = Engine::new(Arc::new(Snapshot::empty(config.settings.clone())));
     let engine = Arc::new(engine.attended(Arc::new(warden)));
     let registry = Arc::new(Registry::new());
@@ -82,6 +84,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         world,
         metrics,
         proxies: registry,
+        patches,
         keys,
         authority: identity.as_ref().map(|i| i.state().clone()).filter(|_| config.authority.enabled),
         switches: Arc::new(config.debug.clone()),

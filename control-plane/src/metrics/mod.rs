@@ -39,6 +39,7 @@ struct Families {
     virtual_services: Gauge,
     key_fetches: [Counter; 2],
     secret_errors: Counter,
+    patch_failures: Counter,
     streams: streams::Streams,
     authority: authority::Authority,
 }
@@ -121,6 +122,11 @@ impl Metrics {
                 "pilot_sds_certificate_errors_total",
                 "Secrets that proxies could not be sent, or whose certificates are not valid now",
             ),
+            patch_failures: counter(
+                r,
+                "meltemi_envoy_filter_patch_failures_total",
+                "Patches of EnvoyFilters that could not be read or applied",
+            ),
             streams: streams::Streams::new(r),
             authority: authority::Authority::new(r),
             registry,
@@ -190,6 +196,11 @@ impl Metrics {
     /// Counts a secret that a proxy could not be sent, or that is of no use now.
     pub fn secret_failed(&self) {
         self.0.secret_errors.inc();
+    }
+
+    /// Counts a patch of an EnvoyFilter that could not be applied.
+    pub fn patch_failed(&self) {
+        self.0.patch_failures.inc();
     }
 
     /// All metrics in Prometheus' text format.

@@ -18,6 +18,7 @@ use crate::authority;
 use crate::config;
 use crate::jwks::Settled;
 use crate::metrics::Metrics;
+use crate::patches::FailedPatches;
 use crate::store::Shared;
 use crate::version::BUILD;
 
@@ -30,6 +31,8 @@ pub struct Look {
     pub metrics: Metrics,
     /// The connected proxies, and what they have.
     pub proxies: Arc<Registry>,
+    /// Patches of EnvoyFilters that failed.
+    pub patches: FailedPatches,
     /// Whether keys of JWT issuers were asked for once.
     pub keys: Settled,
     /// The certificate authority, if there is one.

@@ -1,5 +1,6 @@
 //! The context of one translation: the world, its index, a proxy and what that proxy sees.
 
+use crate::findings::Findings;
 use crate::gateway::MergedGateway;
 use crate::{Index, Scope};
 use meltemi_world::registry::ServiceTarget;
@@ -20,6 +21,8 @@ pub struct Cx<'a> {
     pub targets: &'a [ServiceTarget],
     /// A gateway's servers; `None` for sidecars, and for gateways that no Gateway resource applies to.
     pub gateway: Option<&'a MergedGateway>,
+    /// Where to say what could not be done.
+    pub findings: &'a Findings,
 }
 
 impl<'a> Cx<'a> {

@@ -14,6 +14,7 @@ pub mod cx;
 pub mod endpoint;
 pub mod extension;
 pub mod extension_provider;
+pub mod findings;
 pub mod gateway;
 pub mod header_case;
 pub mod host_map;

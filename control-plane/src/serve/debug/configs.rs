@@ -118,7 +118,8 @@ pub(super) fn mesh(look: &Look, _: &Query) -> Answer {
     Answer::Json(serde_json::to_value(&*look.world.snapshot().mesh).unwrap_or_default())
 }
 
-/// What is wrong: first what the sources found, object by object, then what the world found when it put them together.
+/// What is wrong: first what the sources found, object by object, then what the world found when it put them together,
+/// patches that do not apply, and secrets that cannot be had.
 pub(super) fn problems(look: &Look, _: &Query) -> Answer {
     let snapshot = look.world.snapshot();
     let of_world = snapshot.diagnostics.values().flat_map(|all| all.iter()).map(|d| {
@@ -126,7 +127,11 @@ pub(super) fn problems(look: &Look, _: &Query) -> Answer {
             "message": d.message})
     });
     let of_sources = look.world.findings();
-    Answer::Json(of_sources.iter().map(finding).chain(of_world).chain(secrets(look)).collect())
+    let patches = look.patches.of(&snapshot).into_iter().map(|f| {
+        json!({"severity": "warning", "kind": Kind::EnvoyFilter.name(), "object": f.filter.to_string(),
+            "field": format!("spec.configPatches[{}]", f.at), "message": format!("does not apply: {}", f.reason)})
+    });
+    Answer::Json(of_sources.iter().map(finding).chain(of_world).chain(patches).chain(secrets(look)).collect())
 }
 
 /// The secrets that connected proxies ask for and cannot have, of each kind of proxy once.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{Config, Discovery, Env};
 use crate::metrics::Metrics;
+use crate::patches::FailedPatches;
 use crate::sources::{Batch, Part};
 use crate::store::{self, Publisher};
 use clap::{Args, FromArgMatches};
@@ -48,7 +49,15 @@ fn after(batch: Option<Batch>) -> Look {
     let flags = Discovery::from_arg_matches(&command).unwrap();
     let (config, _) = Config::new(flags, &mut Env::default());
     let (proxies, keys) = (Arc::new(Registry::new()), crate::jwks::Settled::done());
-    Look { world, metrics, proxies, keys, authority: None, switches: Arc::new(config.debug) }
+    Look {
+        world,
+        patches: FailedPatches::new(metrics.clone()),
+        metrics,
+        proxies,
+        keys,
+        authority: None,
+        switches: Arc::new(config.debug),
+    }
 }
 
 fn json_of(look: &Look, command: &str) -> Value {

@@ -18,7 +18,7 @@ pub use attend::{Attendant, Unattended};
 pub use kinds::{NAME_TABLE, ResourceType};
 use meltemi_api::envoy::config::core::v3::Node;
 use meltemi_distribution::{Resources, Subscription, View};
-use meltemi_world::{ChangeSet, NsName, Proxy, Snapshot};
+use meltemi_world::{ChangeSet, Kind, NsName, Proxy, Snapshot};
 use parking_lot::Mutex;
 use proxy_view::ProxyView;
 use state::State;
@@ -57,7 +57,12 @@ impl Engine {
     ///
     /// `since` is when the change became known, for the time until proxies have it.
     pub fn publish(&self, snapshot: Arc<Snapshot>, changes: ChangeSet, since: Instant) {
+        let filters = changes.mesh || changes.has(Kind::EnvoyFilter);
         let next = self.state.load().next(snapshot, Arc::new(changes));
+        for (filter, finding) in filters.then(|| next.index.envoy_filters.unreadable()).into_iter().flatten()
+        {
+            self.attendant.patch_failed(filter, finding);
+        }
         let generation = next.generation;
         self.state.store(Arc::new(next));
         self.ready.store(true, Ordering::Release);

@@ -7,6 +7,7 @@ use super::generate;
 use super::shared::ViewKey;
 use super::state::State;
 use meltemi_distribution::{Resource, ResourceSet, Resources, Subscription};
+use meltemi_translation::findings::Findings;
 use meltemi_translation::gateway::{self, MergedGateway};
 use meltemi_translation::names::SELF_DISCOVERY;
 use meltemi_translation::sds::reference::Reference;
@@ -29,6 +30,7 @@ pub(crate) struct ProxyView {
     state: Arc<State>,
     types: BTreeMap<ResourceType, Kept>,
     attendant: Arc<dyn Attendant>,
+    findings: Findings,
 }
 
 /// Resources of one type, as they were last generated.
@@ -106,8 +108,9 @@ impl ProxyView {
         let targets = state.snapshot.service_targets(&proxy);
         let scope = state.scope(&Scope::key(&state.index, &proxy));
         let key = ViewKey::of(&proxy, &targets);
-        let types = BTreeMap::new();
-        let mut view = Self { announced, proxy, key, targets, scope, gateway: None, state, types, attendant };
+        let (types, findings) = (BTreeMap::new(), Findings::default());
+        let mut view =
+            Self { announced, proxy, key, targets, scope, gateway: None, state, types, attendant, findings };
         view.merge_gateways();
         view
     }
@@ -207,7 +210,17 @@ impl ProxyView {
         }
         let set = kept.set.clone().unwrap_or_default();
         self.types.insert(kind, kept);
+        self.report();
         Some(set)
+    }
+
+    /// Tells the attendant what could not be done.
+    fn report(&self) {
+        for finding in self.findings.take() {
+            if let Some(filter) = self.state.snapshot.envoy_filters.get(&finding.filter) {
+                self.attendant.patch_failed(filter, &finding);
+            }
+        }
     }
 
     /// The secrets that the proxy asks for and cannot have, each with the reason.
@@ -252,6 +265,7 @@ impl ProxyView {
             scope: &self.scope,
             targets: &self.targets,
             gateway: self.gateway.as_ref(),
+            findings: &self.findings,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod read;
 
 use crate::Cx;
+use crate::findings::Finding;
 use crate::policy::{Policy, Workload};
 use bytes::Bytes;
 use meltemi_api::istio::networking::v1alpha3 as networking;
@@ -25,6 +26,8 @@ const REFERENCED_SERVICES: &str = "envoyfilter.istio.io/referenced-services";
 pub struct Patch {
     /// The EnvoyFilter that it belongs to.
     pub filter: NsName,
+    /// Its place there.
+    pub at: usize,
     /// What it changes.
     pub apply_to: ApplyTo,
     /// How.
@@ -50,6 +53,7 @@ struct Prepared {
     read: Arc<Config<networking::EnvoyFilter>>,
     target: Config<Target>,
     patches: Vec<Patch>,
+    unreadable: Vec<Finding>,
 }
 
 /// Whom an EnvoyFilter is for.
@@ -96,6 +100,12 @@ impl EnvoyFilters {
             out.by_namespace.entry(meta.namespace.clone()).or_default().insert(meta.name.clone(), prepared);
         }
         out
+    }
+
+    /// The patches that could not be read, each with its EnvoyFilter.
+    pub fn unreadable(&self) -> impl Iterator<Item = (&Arc<Config<networking::EnvoyFilter>>, &Finding)> {
+        let all = self.by_namespace.values().flat_map(BTreeMap::values);
+        all.flat_map(|filter| filter.unreadable.iter().map(|finding| (&filter.read, finding)))
     }
 
     /// The patches for a proxy in the order in which they apply: by priority, those of the root namespace first, then

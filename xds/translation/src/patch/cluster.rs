@@ -2,8 +2,7 @@
 //!
 //! Source: Istio `cluster_patch.go`.
 
-use super::Patches;
-use crate::index::envoy_filters::Patch;
+use super::{Patch, Patches};
 use meltemi_api::envoy::config::cluster::v3::Cluster;
 use meltemi_api::envoy::config::core::v3::{TransportSocket, transport_socket::ConfigType};
 use meltemi_api::istio::networking::v1alpha3::envoy_filter::{
@@ -16,7 +15,7 @@ impl Patches<'_> {
     /// Patches clusters and adds those that patches bring. An inbound cluster's name does not tell its services, so
     /// `hosts` tells them by its port.
     pub fn clusters(&self, clusters: &mut Vec<Cluster>, hosts: &dyn Fn(u32) -> Vec<String>) {
-        let patches: Vec<&Patch> = self.to(ApplyTo::Cluster).collect();
+        let patches: Vec<&Patch<'_>> = self.to(ApplyTo::Cluster).collect();
         if patches.is_empty() {
             return;
         }
@@ -28,7 +27,7 @@ impl Patches<'_> {
 }
 
 /// Applies a patch to a cluster; breaks if the cluster is to be removed.
-fn apply(patch: &Patch, cluster: &mut Cluster, hosts: &dyn Fn(u32) -> Vec<String>) -> ControlFlow<()> {
+fn apply(patch: &Patch<'_>, cluster: &mut Cluster, hosts: &dyn Fn(u32) -> Vec<String>) -> ControlFlow<()> {
     let lists = patch.merges();
     if lists.is_none() && patch.operation != Operation::Remove || !is_for(patch, cluster, hosts) {
         return ControlFlow::Continue(());
@@ -43,7 +42,7 @@ fn apply(patch: &Patch, cluster: &mut Cluster, hosts: &dyn Fn(u32) -> Vec<String
 
 /// A patch with a transport socket changes nothing else. One of the name of the cluster's own is merged into it,
 /// another one takes its place; but Envoy takes either a socket or a choice of sockets.
-fn merge_transport_socket(patch: &Patch, cluster: &mut Cluster, socket: TransportSocket) {
+fn merge_transport_socket(patch: &Patch<'_>, cluster: &mut Cluster, socket: TransportSocket) {
     let named = |own: &&mut TransportSocket| own.name == socket.name;
     let own = if cluster.transport_socket_matches.is_empty() {
         cluster.transport_socket.as_mut().filter(named)
@@ -59,7 +58,7 @@ fn merge_transport_socket(patch: &Patch, cluster: &mut Cluster, socket: Transpor
 }
 
 /// Merges the settings of a transport socket into those of another of the same name.
-pub(super) fn merge_sockets(patch: &Patch, own: &mut TransportSocket, other: &TransportSocket) {
+pub(super) fn merge_sockets(patch: &Patch<'_>, own: &mut TransportSocket, other: &TransportSocket) {
     let (Some(ConfigType::TypedConfig(own)), Some(ConfigType::TypedConfig(other))) =
         (&mut own.config_type, &other.config_type)
     else {
@@ -71,7 +70,7 @@ pub(super) fn merge_sockets(patch: &Patch, own: &mut TransportSocket, other: &Tr
     }
 }
 
-fn is_for(patch: &Patch, cluster: &Cluster, hosts: &dyn Fn(u32) -> Vec<String>) -> bool {
+fn is_for(patch: &Patch<'_>, cluster: &Cluster, hosts: &dyn Fn(u32) -> Vec<String>) -> bool {
     let Some(ObjectTypes::Cluster(wanted)) = &patch.matches.object_types else { return true };
     if !wanted.name.is_empty() {
         return wanted.name == cluster.name;

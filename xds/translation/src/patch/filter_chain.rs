@@ -2,8 +2,7 @@
 //!
 //! Source: Istio `patchFilterChains`, `patchFilterChain`.
 
-use super::{Patches, cluster::merge_sockets, matches};
-use crate::index::envoy_filters::Patch;
+use super::{Patch, Patches, cluster::merge_sockets, matches};
 use meltemi_api::envoy::config::listener::v3::{FilterChain, Listener};
 use meltemi_api::istio::networking::v1alpha3::envoy_filter::{ApplyTo, patch::Operation};
 use meltemi_api::merge::Lists;
@@ -45,7 +44,7 @@ impl Patches<'_> {
 }
 
 /// A patch with a transport socket of the chain's own name changes nothing but that socket.
-fn merge(patch: &Patch, chain: &mut FilterChain, lists: Lists) {
+fn merge(patch: &Patch<'_>, chain: &mut FilterChain, lists: Lists) {
     let Some(other) = patch.message::<FilterChain>() else { return };
     match (&mut chain.transport_socket, &other.transport_socket) {
         (Some(own), Some(other)) if own.name == other.name => merge_sockets(patch, own, other),

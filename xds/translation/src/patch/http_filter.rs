@@ -3,8 +3,7 @@
 //! Source: Istio `patchHTTPFilters`, `mergeHTTPFilter`.
 
 use super::place::place;
-use super::{matches, network_filter::is_for};
-use crate::index::envoy_filters::Patch;
+use super::{Patch, matches, network_filter::is_for};
 use meltemi_api::envoy::config::listener::v3::{Filter, filter};
 use meltemi_api::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, http_filter::ConfigType,
@@ -17,11 +16,11 @@ use meltemi_api::wkt::Any;
 const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
 /// Applies those of the patches that are for a network filter to the HTTP filters in it.
-pub(super) fn apply(patches: &[&Patch], filter: &mut Filter) {
+pub(super) fn apply(patches: &[&Patch<'_>], filter: &mut Filter) {
     if filter.name != HTTP_CONNECTION_MANAGER {
         return;
     }
-    let patches: Vec<&Patch> = patches.iter().copied().filter(|p| is_for(p, filter)).collect();
+    let patches: Vec<&Patch<'_>> = patches.iter().copied().filter(|p| is_for(p, filter)).collect();
     let Some(filter::ConfigType::TypedConfig(config)) = &mut filter.config_type else { return };
     if patches.is_empty() {
         return;
@@ -43,7 +42,7 @@ pub(super) fn apply(patches: &[&Patch], filter: &mut Filter) {
     *config = Any::pack(&manager);
 }
 
-fn merge(patch: &Patch, filter: &mut HttpFilter) {
+fn merge(patch: &Patch<'_>, filter: &mut HttpFilter) {
     let Some(ConfigType::TypedConfig(own)) = &mut filter.config_type else { return };
     let Some(other) = patch.message::<HttpFilter>() else { return };
     if let Some(ConfigType::TypedConfig(other)) = &other.config_type {

@@ -3,8 +3,7 @@
 //! Source: Istio `patchListeners`, `patchListener`, `patchListenerFilters`.
 
 use super::place::place;
-use super::{Patches, matches};
-use crate::index::envoy_filters::Patch;
+use super::{Patch, Patches, matches};
 use meltemi_api::envoy::config::listener::v3::{Listener, ListenerFilter, listener_filter::ConfigType};
 use meltemi_api::istio::networking::v1alpha3::envoy_filter::{ApplyTo, patch::Operation};
 use meltemi_api::merge;
@@ -43,7 +42,7 @@ impl Patches<'_> {
     }
 }
 
-fn apply(patch: &Patch, filters: &mut Vec<ListenerFilter>) {
+fn apply(patch: &Patch<'_>, filters: &mut Vec<ListenerFilter>) {
     let name = matches::listener_filter(patch);
     if patch.operation == Operation::Merge {
         if let Some(name) = name {
@@ -56,7 +55,7 @@ fn apply(patch: &Patch, filters: &mut Vec<ListenerFilter>) {
     place(filters, patch.operation, found, || patch.message());
 }
 
-fn merge_filters(patch: &Patch, name: &str, filters: &mut [ListenerFilter]) {
+fn merge_filters(patch: &Patch<'_>, name: &str, filters: &mut [ListenerFilter]) {
     let Some(ConfigType::TypedConfig(other)) = patch.message::<ListenerFilter>().and_then(|f| f.config_type)
     else {
         return;

@@ -3,8 +3,7 @@
 //! Source: Istio `patchNetworkFilters`, `patchNetworkFilter`.
 
 use super::place::place;
-use super::{Patches, matches};
-use crate::index::envoy_filters::Patch;
+use super::{Patch, Patches, matches};
 use meltemi_api::envoy::config::listener::v3::{Filter, FilterChain, Listener, filter::ConfigType};
 use meltemi_api::istio::networking::v1alpha3::envoy_filter::{ApplyTo, patch::Operation};
 use meltemi_api::merge;
@@ -30,19 +29,19 @@ impl Patches<'_> {
         }
     }
 
-    fn in_chain(&self, apply_to: ApplyTo, listener: &Listener, chain: &FilterChain) -> Vec<&Patch> {
+    fn in_chain(&self, apply_to: ApplyTo, listener: &Listener, chain: &FilterChain) -> Vec<&Patch<'_>> {
         let of_chain =
-            |p: &&Patch| matches::listener(listener, p) && matches::filter_chain(listener, chain, p);
+            |p: &&Patch<'_>| matches::listener(listener, p) && matches::filter_chain(listener, chain, p);
         self.to(apply_to).filter(of_chain).collect()
     }
 }
 
 /// Whether the patch is for this network filter, or for any.
-pub(super) fn is_for(patch: &Patch, filter: &Filter) -> bool {
+pub(super) fn is_for(patch: &Patch<'_>, filter: &Filter) -> bool {
     matches::network_filter(patch).is_none_or(|name| name == filter.name)
 }
 
-fn merge(patch: &Patch, filter: &mut Filter) {
+fn merge(patch: &Patch<'_>, filter: &mut Filter) {
     let Some(ConfigType::TypedConfig(own)) = &mut filter.config_type else { return };
     let Some(other) = patch.message::<Filter>() else { return };
     if let Some(ConfigType::TypedConfig(other)) = &other.config_type {

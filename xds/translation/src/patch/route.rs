@@ -3,9 +3,9 @@
 //! Source: Istio `rc_patch.go`.
 
 use super::place::place;
-use super::{PatchContext, Patches, cluster::Parts};
+use super::{Patch, PatchContext, Patches, cluster::Parts};
 use crate::Cx;
-use crate::index::envoy_filters::Patch;
+use crate::index::envoy_filters::Patch as Read;
 use meltemi_api::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost, route::Action};
 use meltemi_api::istio::networking::v1alpha3::envoy_filter::{
     ApplyTo, RouteConfigurationMatch,
@@ -25,7 +25,7 @@ pub fn route_configuration(cx: &Cx<'_>, context: PatchContext, route: &mut Route
         return;
     }
     let ports = cx.gateway.map(|g| &g.port_map);
-    let is_for = |patch: &Patch, route: &RouteConfiguration| {
+    let is_for = |patch: &Patch<'_>, route: &RouteConfiguration| {
         conditions(patch).is_none_or(|wanted| is_wanted(wanted, context, &route.name, ports))
     };
     for patch in patches.to(ApplyTo::RouteConfiguration) {
@@ -33,8 +33,8 @@ pub fn route_configuration(cx: &Cx<'_>, context: PatchContext, route: &mut Route
             patch.merge_into(route, lists);
         }
     }
-    let of_hosts: Vec<&Patch> = patches.to(ApplyTo::VirtualHost).filter(|p| is_for(p, route)).collect();
-    let of_routes: Vec<&Patch> = patches.to(ApplyTo::HttpRoute).filter(|p| is_for(p, route)).collect();
+    let of_hosts: Vec<&Patch<'_>> = patches.to(ApplyTo::VirtualHost).filter(|p| is_for(p, route)).collect();
+    let of_routes: Vec<&Patch<'_>> = patches.to(ApplyTo::HttpRoute).filter(|p| is_for(p, route)).collect();
     let mut removed = BTreeSet::new();
     for host in &mut route.virtual_hosts {
         if patch_host(&of_hosts, host) {
@@ -49,7 +49,7 @@ pub fn route_configuration(cx: &Cx<'_>, context: PatchContext, route: &mut Route
 }
 
 /// Patches a virtual host but for its routes; false if it is to be removed.
-fn patch_host(patches: &[&Patch], host: &mut VirtualHost) -> bool {
+fn patch_host(patches: &[&Patch<'_>], host: &mut VirtualHost) -> bool {
     for patch in patches {
         if !is_for_host(patch, host) {
             continue;
@@ -71,8 +71,8 @@ fn patch_host(patches: &[&Patch], host: &mut VirtualHost) -> bool {
     true
 }
 
-fn patch_routes(patches: &[&Patch], host: &mut VirtualHost) {
-    let patches: Vec<&Patch> = patches.iter().copied().filter(|p| is_for_host(p, host)).collect();
+fn patch_routes(patches: &[&Patch<'_>], host: &mut VirtualHost) {
+    let patches: Vec<&Patch<'_>> = patches.iter().copied().filter(|p| is_for_host(p, host)).collect();
     host.routes.retain_mut(|route| patch_route(&patches, route));
     for patch in patches {
         let wanted = wanted_route(patch);
@@ -90,7 +90,7 @@ fn patch_routes(patches: &[&Patch], host: &mut VirtualHost) {
 }
 
 /// Merges patches into a route; false if it is to be removed.
-fn patch_route(patches: &[&Patch], route: &mut Route) -> bool {
+fn patch_route(patches: &[&Patch<'_>], route: &mut Route) -> bool {
     for patch in patches {
         if !wanted_route(patch).is_none_or(|wanted| is_route(wanted, route)) {
             continue;
@@ -106,18 +106,18 @@ fn patch_route(patches: &[&Patch], route: &mut Route) -> bool {
 }
 
 /// The patch's conditions for routes, if it has any.
-fn conditions(patch: &Patch) -> Option<&RouteConfigurationMatch> {
+fn conditions(patch: &Read) -> Option<&RouteConfigurationMatch> {
     match patch.matches.object_types.as_ref()? {
         ObjectTypes::RouteConfiguration(route) => Some(route),
         _ => None,
     }
 }
 
-fn wanted_host(patch: &Patch) -> Option<&VirtualHostMatch> {
+fn wanted_host(patch: &Read) -> Option<&VirtualHostMatch> {
     conditions(patch)?.vhost.as_ref()
 }
 
-fn wanted_route(patch: &Patch) -> Option<&RouteMatch> {
+fn wanted_route(patch: &Read) -> Option<&RouteMatch> {
     wanted_host(patch)?.route.as_ref()
 }
 
@@ -172,7 +172,7 @@ impl<'a> GatewayName<'a> {
     }
 }
 
-fn is_for_host(patch: &Patch, host: &VirtualHost) -> bool {
+fn is_for_host(patch: &Patch<'_>, host: &VirtualHost) -> bool {
     wanted_host(patch).is_none_or(|wanted| {
         (wanted.name.is_empty() || wanted.name == host.name)
             && (wanted.domain_name.is_empty() || host.domains.contains(&wanted.domain_name))

@@ -107,8 +107,9 @@ impl Mesh {
         proxy.verified = self.verified;
         let scope = Scope::build(snapshot, &index, &Scope::key(&index, &proxy));
         let targets = snapshot.service_targets(&proxy);
+        let findings = meltemi_translation::findings::Findings::default();
         let (proxy, scope, targets) = (&proxy, &scope, targets.as_slice());
-        let cx = Cx { snapshot, index: &index, proxy, scope, targets, gateway: None };
+        let cx = Cx { snapshot, index: &index, proxy, scope, targets, gateway: None, findings: &findings };
         let merged = gateway::merged(&cx);
         question(&Cx { gateway: merged.as_ref(), ..cx })
     }

@@ -3,6 +3,7 @@
 //! Source: Istio `convertToEnvoyFilterWrapper`, `BuildXDSObjectFromStruct`.
 
 use super::{Patch, Prepared, Target, Version};
+use crate::findings::Finding;
 use bytes::Bytes;
 use meltemi_api::istio::networking::v1alpha3 as networking;
 use meltemi_api::istio::networking::v1alpha3::envoy_filter::{
@@ -27,21 +28,26 @@ pub(super) fn prepare(filter: &Arc<Config<networking::EnvoyFilter>>) -> Prepared
         references: spec.target_refs.clone(),
     };
     let name = filter.meta.key();
-    let mut patches = Vec::new();
+    let (mut patches, mut unreadable) = (Vec::new(), Vec::new());
     for (i, patch) in spec.config_patches.iter().enumerate() {
-        match read(&name, patch) {
+        match read(&name, i, patch) {
             Ok(read) => patches.extend(read),
             Err(error) => {
-                tracing::warn!("EnvoyFilter {name}, field spec.configPatches[{i}]: left out: {error}");
+                unreadable.push(Finding { filter: name.clone(), at: i, reason: error.to_string() });
             }
         }
     }
-    Prepared { read: filter.clone(), target: Config { meta: filter.meta.clone(), spec: target }, patches }
+    Prepared {
+        read: filter.clone(),
+        target: Config { meta: filter.meta.clone(), spec: target },
+        patches,
+        unreadable,
+    }
 }
 
 /// Reads a patch; `None` for one that cannot do anything. Fields that Envoy's message does not have are passed over: the
 /// patch may be meant for another version of Envoy.
-fn read(filter: &NsName, from: &EnvoyConfigObjectPatch) -> Result<Option<Patch>, JsonError> {
+fn read(filter: &NsName, at: usize, from: &EnvoyConfigObjectPatch) -> Result<Option<Patch>, JsonError> {
     let Some(patch) = &from.patch else { return Ok(None) };
     let Some(message) = message_of(from.apply_to()) else { return Ok(None) };
     let value = match &patch.value {
@@ -58,6 +64,7 @@ fn read(filter: &NsName, from: &EnvoyConfigObjectPatch) -> Result<Option<Patch>,
     let matches = from.r#match.clone().unwrap_or_default();
     Ok(Some(Patch {
         filter: filter.clone(),
+        at,
         apply_to: from.apply_to(),
         operation: operation(from.apply_to(), patch.operation()),
         version: version(matches.proxy.as_ref()),
