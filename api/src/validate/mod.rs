@@ -4,22 +4,33 @@
 //! where a field that the kind does not have is an error too. One file holds the rules of one kind, or of one thing that
 //! several kinds have (hosts, ports, labels, …). Source of the rules: what `pkg/config/validation` of Istio 1.31 accepts.
 
+mod attribute;
+mod authorization_policy;
 mod destination_rule;
 pub mod envoy_filter;
+mod extension;
 mod findings;
 mod gateway;
 pub mod header;
 pub mod host;
+mod jwks;
 pub mod labels;
 pub mod load_balancer;
+pub mod mesh;
+mod peer_authentication;
 mod proxy_config;
 pub mod regex;
+mod request_authentication;
 pub mod scalar;
+mod selection;
 mod service_entry;
 mod sidecar;
+#[cfg(test)]
+mod table;
+mod telemetry;
 pub mod tls;
 pub mod traffic;
-mod unchecked;
+mod url;
 mod virtual_service;
 mod workload;
 
