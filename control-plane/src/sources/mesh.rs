@@ -4,6 +4,7 @@
 //! leaves what its place said before.
 
 use meltemi_api::istio::mesh::v1alpha1::{MeshConfig, MeshNetworks};
+use meltemi_api::validate::{self, Finding, Findings};
 use meltemi_world::{Change, NsName, mesh};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -122,11 +123,12 @@ impl Mesh {
             Diagnostic::new(severity, kind, &NsName::new("", origin), field, message)
         };
         match understand(text, said) {
-            Ok((value, unknown)) => {
+            Ok(Understood { value, unknown, warnings }) => {
                 entry.value = Some(value);
                 let message = "no such field, so it has no effect; check its spelling and indentation";
-                entry.findings =
-                    unknown.iter().map(|f| finding(Severity::Warning, f, message.to_owned())).collect();
+                let unknown = unknown.iter().map(|f| finding(Severity::Warning, f, message.to_owned()));
+                let warnings = warnings.into_iter().map(|w| finding(Severity::Warning, &w.field, w.message));
+                entry.findings = unknown.chain(warnings).collect();
             }
             Err((field, message)) => {
                 let kept =
@@ -140,10 +142,14 @@ impl Mesh {
     /// What follows from what all places say: changes, if there are any, and what is wrong.
     pub fn resolve(&mut self) -> (Vec<Change>, Vec<Diagnostic>) {
         let findings = self.said.values().flat_map(|s| s.findings.iter().cloned()).collect();
-        let config = mesh::overlay_all(self.layers(Text::Config)).unwrap_or_else(|error| {
+        let (old_config, old_networks) = self.in_force.take().unzip();
+        let config = together(self.layers(Text::Config)).unwrap_or_else(|error| {
             // Each layer was understood by itself, so this is a contradiction between them.
-            tracing::error!(%error, "the layers of the mesh configuration do not fit together; using the defaults");
-            mesh::defaults()
+            tracing::error!(
+                error,
+                "the layers of the mesh configuration do not fit together; what was in force stays"
+            );
+            old_config.as_deref().cloned().unwrap_or_else(mesh::defaults)
         });
         let networks = self
             .layers(Text::Networks)
@@ -153,7 +159,6 @@ impl Mesh {
             .unwrap_or_default()
             .0;
         let mut changes = Vec::new();
-        let (old_config, old_networks) = self.in_force.take().unzip();
         let config = match old_config.filter(|old| **old == config) {
             Some(old) => old,
             None => {
@@ -183,25 +188,58 @@ impl Mesh {
     }
 }
 
+/// The configuration that layers make together.
+fn together(layers: Vec<&Value>) -> Result<MeshConfig, String> {
+    let mesh = mesh::overlay_all(layers).map_err(|e| e.to_string())?;
+    match accepted(validate::mesh::config(&mesh)) {
+        Ok(_) => Ok(mesh),
+        Err((field, message)) => Err(format!("{field}: {message}")),
+    }
+}
+
 type Problem = (String, String);
 
-/// The value of a text, and the fields that it has too many.
-fn understand(text: Text, said: &str) -> Result<(Value, Vec<String>), Problem> {
+/// A text that can be put in force.
+struct Understood {
+    value: Value,
+    /// Fields that it has too many.
+    unknown: Vec<String>,
+    warnings: Vec<Finding>,
+}
+
+/// Reads a text, and checks it as istiod does.
+fn understand(text: Text, said: &str) -> Result<Understood, Problem> {
     let mut documents = yaml::yaml(said).map_err(|e| (String::new(), format!("cannot be read: {e}")))?;
     if documents.len() > 1 {
         return Err((String::new(), "holds more than one document".to_owned()));
     }
     let value = documents.pop().map_or(Value::Null, |d| d.value);
-    let unknown = match text {
+    let (unknown, found) = match text {
         Text::Config => {
-            if !value.is_null() {
-                mesh::overlay_all([&value]).map_err(|e| (String::new(), e.to_string()))?;
-            }
-            config(&value).map_or_else(|_| Vec::new(), |(_, unknown)| unknown)
+            let layers = (!value.is_null()).then_some(&value);
+            let mesh = mesh::overlay_all(layers).map_err(|e| (String::new(), e.to_string()))?;
+            (
+                config(&value).map_or_else(|_| Vec::new(), |(_, unknown)| unknown),
+                validate::mesh::config(&mesh),
+            )
         }
-        Text::Networks => networks(&value)?.1,
+        Text::Networks => {
+            let (networks, unknown) = networks(&value)?;
+            (unknown, validate::mesh::networks(&networks))
+        }
     };
-    Ok((value, unknown))
+    accepted(found).map(|warnings| Understood { value, unknown, warnings })
+}
+
+/// The warnings of what istiod would take; the errors of what it would not.
+fn accepted(found: Findings) -> Result<Vec<Finding>, Problem> {
+    let mut errors = found.errors.into_iter();
+    let Some(Finding { field, mut message }) = errors.next() else { return Ok(found.warnings) };
+    for other in errors {
+        message.push_str("; ");
+        message.push_str(&other.to_string());
+    }
+    Err((field, message))
 }
 
 fn config(value: &Value) -> Result<(MeshConfig, Vec<String>), Problem> {
@@ -260,6 +298,38 @@ mod tests {
             assert!(findings[0].ends_with("what it said before stays in force"), "{findings:?}");
         }
         assert_eq!(rig.say(Layer::Own, None).0.unwrap().trust_domain, "cluster.local");
+    }
+
+    #[test]
+    fn what_istiod_refuses_is_refused() {
+        let mut rig = Rig::new();
+        rig.say(Layer::Own, Some("trustDomain: td"));
+        for (bad, field) in [
+            ("trustDomain: a_b", "field trustDomain"),
+            ("connectTimeout: 0s", "field connectTimeout"),
+            ("defaultConfig: {discoveryAddress: istiod}", "field defaultConfig.discoveryAddress"),
+        ] {
+            let (config, findings) = rig.say(Layer::Own, Some(bad));
+            assert_eq!(config, None, "{bad}");
+            assert!(findings[0].contains(field), "{findings:?}");
+            assert!(findings[0].ends_with("what it said before stays in force"), "{findings:?}");
+        }
+        let (config, findings) =
+            rig.say(Layer::Own, Some("extensionProviders: [{name: a}]\ntrustDomain: new"));
+        assert_eq!(config.unwrap().trust_domain, "new");
+        assert!(findings[0].contains("field extensionProviders[a]"), "{findings:?}");
+    }
+
+    #[test]
+    fn bad_networks_keep_what_was_said_before() {
+        let mut mesh = Mesh::default();
+        mesh.say(Text::Networks, Layer::Own, "here", Some("networks: {n: {endpoints: [{fromRegistry: a}]}}"));
+        mesh.resolve();
+        mesh.say(Text::Networks, Layer::Own, "here", Some("networks: {n: {endpoints: [{fromCidr: a}]}}"));
+        let (changes, findings) = mesh.resolve();
+        assert!(changes.is_empty(), "{changes:?}");
+        let finding = findings[0].to_string();
+        assert!(finding.contains("field networks[n].endpoints[0].fromCidr"), "{finding}");
     }
 
     #[test]

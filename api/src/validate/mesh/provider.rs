@@ -10,7 +10,8 @@ use crate::istio::mesh::v1alpha1::mesh_config::extension_provider::Provider;
 pub(super) fn providers(mesh: &MeshConfig, out: &mut Findings) {
     let at = At::root("extensionProviders");
     for (i, entry) in mesh.extension_providers.iter().enumerate() {
-        let at = at.index(i);
+        // By name: the defaults stand in the list before those of the user.
+        let at = if entry.name.is_empty() { at.index(i) } else { at.key(&entry.name) };
         let earlier = &mesh.extension_providers[..i];
         if entry.name.is_empty() {
             out.warn(&at.field("name"), "missing: name the provider, so that it can be used");

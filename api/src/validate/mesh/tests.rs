@@ -130,29 +130,29 @@ fn providers_are_warned_of() {
         (one("envoyExtAuthzGrpc", at("ns/a.com", 80)), &[], &[]),
         (one("zipkin", at("a", 80)), &[], &[]),
         (one("zipkin", at("10.0.0.1", 80)), &[], &[]),
-        (one("zipkin", at("", 80)), &[], &["extensionProviders[0].zipkin.service"]),
-        (one("datadog", at("ns/", 80)), &[], &["extensionProviders[0].datadog.service"]),
-        (one("envoyOtelAls", at("a.com", 0)), &[], &["extensionProviders[0].envoyOtelAls.port"]),
+        (one("zipkin", at("", 80)), &[], &["extensionProviders[a].zipkin.service"]),
+        (one("datadog", at("ns/", 80)), &[], &["extensionProviders[a].datadog.service"]),
+        (one("envoyOtelAls", at("a.com", 0)), &[], &["extensionProviders[a].envoyOtelAls.port"]),
         (
             one("envoyExtAuthzHttp", json!({"service": "a.com", "port": 80, "statusOnError": "999"})),
             &[],
-            &["extensionProviders[0].envoyExtAuthzHttp.statusOnError"],
+            &["extensionProviders[a].envoyExtAuthzHttp.statusOnError"],
         ),
         (
             one("envoyExtAuthzHttp", json!({"service": "a.com", "port": 80, "pathPrefix": "a"})),
             &[],
-            &["extensionProviders[0].envoyExtAuthzHttp.pathPrefix"],
+            &["extensionProviders[a].envoyExtAuthzHttp.pathPrefix"],
         ),
         (
             one("opentelemetry", json!({"service": "a.com", "port": 80, "grpc": {}, "http": {}})),
             &[],
-            &["extensionProviders[0].opentelemetry"],
+            &["extensionProviders[a].opentelemetry"],
         ),
-        (json!({"extensionProviders": [{"name": "a"}]}), &[], &["extensionProviders[0]"]),
+        (json!({"extensionProviders": [{"name": "a"}]}), &[], &["extensionProviders[a]"]),
         (
             json!({"extensionProviders": [{"name": "a", "prometheus": {}}, {"name": "a", "prometheus": {}}, {"prometheus": {}}]}),
             &[],
-            &["extensionProviders[1].name", "extensionProviders[2].name"],
+            &["extensionProviders[a].name", "extensionProviders[2].name"],
         ),
     ]);
 }
