@@ -97,6 +97,16 @@ impl Meltemi {
         Ok(meltemi)
     }
 
+    /// Starts it on the host's loopback address with TLS and a certificate authority, and waits until it is ready.
+    /// Returns where TLS is served, too.
+    pub async fn start_secure(source: &Source, dir: &Path, env: &[(&str, &str)]) -> Result<(Self, SocketAddr)> {
+        let [grpc, http, at] = ports::free()?;
+        let secure = ["--secureGRPCAddr".to_string(), at.to_string()];
+        let mut meltemi = Self::launch_more(source, dir, env, &Place::host(), [grpc, http], &secure)?;
+        meltemi.ready().await?;
+        Ok((meltemi, at))
+    }
+
     /// Waits until it is ready.
     pub async fn ready(&mut self) -> Result<()> {
         wait::until_true("the control plane is ready", Duration::from_secs(20), async || {
