@@ -77,16 +77,6 @@ impl Meltemi {
         Ok(meltemi)
     }
 
-    /// Starts it on the host's loopback address with TLS as well, and waits until it is ready. The address is that of its
-    /// TLS port.
-    pub async fn start_secure(source: &Source, dir: &Path) -> Result<(Self, SocketAddr)> {
-        let [grpc, http, secure] = ports::free()?;
-        let more = ["--secureGRPCAddr".to_string(), secure.to_string()];
-        let mut meltemi = Self::launch_more(source, dir, &[], &Place::host(), [grpc, http], &more)?;
-        meltemi.ready().await?;
-        Ok((meltemi, secure))
-    }
-
     /// Starts it in the hub of a network on an apiserver's data, with TLS at port 15012, and waits until it is ready.
     pub async fn start_secure_in(network: &Network, kubeconfig: &Path, dir: &Path) -> Result<Self> {
         let secure = ["--secureGRPCAddr".to_string(), SocketAddr::from((HUB, 15012)).to_string()];
@@ -99,7 +89,11 @@ impl Meltemi {
 
     /// Starts it on the host's loopback address with TLS and a certificate authority, and waits until it is ready.
     /// Returns where TLS is served, too.
-    pub async fn start_secure(source: &Source, dir: &Path, env: &[(&str, &str)]) -> Result<(Self, SocketAddr)> {
+    pub async fn start_secure(
+        source: &Source,
+        dir: &Path,
+        env: &[(&str, &str)],
+    ) -> Result<(Self, SocketAddr)> {
         let [grpc, http, at] = ports::free()?;
         let secure = ["--secureGRPCAddr".to_string(), at.to_string()];
         let mut meltemi = Self::launch_more(source, dir, env, &Place::host(), [grpc, http], &secure)?;

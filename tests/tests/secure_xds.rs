@@ -68,7 +68,7 @@ impl Rig {
         writer.apply(&role("gw")).await?;
         writer.apply(objects).await?;
         let source = Source::Kubernetes(apiserver.kubeconfig().into());
-        let (meltemi, secure) = Meltemi::start_secure(&source, scratch.path()).await?;
+        let (meltemi, secure) = Meltemi::start_secure(&source, scratch.path(), &[]).await?;
         Ok(Self { apiserver, objects: writer, meltemi, secure, scratch })
     }
 
