@@ -11,6 +11,7 @@ pub mod envoy_filter;
 mod extension;
 mod findings;
 mod gateway;
+pub mod grpc;
 pub mod header;
 pub mod host;
 mod jwks;

@@ -6,7 +6,8 @@ use crate::istio::networking::v1alpha3::server_tls_settings::{TlSmode as Mode, T
 use crate::istio::networking::v1alpha3::{ClientTlsSettings, ServerTlsSettings};
 
 const CONFIG_MAP: &str = "configmap://";
-/// What `cipherSuites` may hold. Source: BoringSSL, `bssl ciphers -openssl-name ALL` without PSK.
+/// Cipher suites that Envoy knows. Source: BoringSSL, `bssl ciphers -openssl-name ALL` without PSK, which is Istio's
+/// `security.ValidCipherSuites`.
 const CIPHERS: [&str; 15] = [
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-RSA-AES128-GCM-SHA256",
@@ -154,7 +155,7 @@ fn ciphers(at: &At<'_>, tls: &ServerTlsSettings, out: &mut Findings) {
     }
     for (i, suite) in suites.iter().enumerate() {
         let at = at.field("cipherSuites");
-        if !is_cipher(suite) {
+        if !is_cipher_suite(suite) {
             out.warn(&at.index(i), format!("{suite} is not known, and passed over"));
         } else if suites[..i].contains(suite) {
             out.warn(&at.index(i), format!("{suite} is named twice, and passed over"));
@@ -162,7 +163,8 @@ fn ciphers(at: &At<'_>, tls: &ServerTlsSettings, out: &mut Findings) {
     }
 }
 
-fn is_cipher(suite: &str) -> bool {
-    // What starts otherwise is an operation on a list, such as `-ALL`.
+/// Whether Envoy takes what `cipherSuites` names: it rejects a listener for a suite that it does not know. What starts
+/// with an operator (`+`, `-`, `!`) is an expression, which Envoy judges itself.
+pub fn is_cipher_suite(suite: &str) -> bool {
     suite == "ALL" || !suite.starts_with(|c: char| c.is_ascii_alphanumeric()) || CIPHERS.contains(&suite)
 }

@@ -9,7 +9,7 @@ use crate::istio::networking::v1alpha3::{
     Percent, StringMatch, http_body::Specifier, http_redirect::RedirectPort, string_match::MatchType,
 };
 use crate::validate::scalar::{duration_at, not_negative};
-use crate::validate::{At, Findings, header, regex, scalar};
+use crate::validate::{At, Findings, grpc, header, regex, scalar};
 
 const KB: usize = 1024;
 /// The largest body of a direct response, in bytes, and from where on istiod warns.
@@ -32,26 +32,6 @@ const RETRY_ON: [&str; 16] = [
     "internal",
     "resource-exhausted",
     "unavailable",
-];
-/// Source: <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>.
-const GRPC: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
 ];
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
@@ -109,7 +89,7 @@ fn abort(at: &At<'_>, abort: &Abort, out: &mut Findings) {
         Some(ErrorType::HttpStatus(status)) => {
             out.check(&at.field("httpStatus"), self::status(i64::from(*status)));
         }
-        Some(ErrorType::GrpcStatus(status)) if !GRPC.contains(&status.as_str()) => {
+        Some(ErrorType::GrpcStatus(status)) if grpc::code(status).is_none() => {
             out.error(&at.field("grpcStatus"), format!("{status:?} is no status of gRPC; e.g. NOT_FOUND"));
         }
         Some(ErrorType::GrpcStatus(_)) => {}

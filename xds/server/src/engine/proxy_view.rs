@@ -9,7 +9,7 @@ use super::state::State;
 use meltemi_distribution::{Resource, ResourceSet, Resources, Subscription};
 use meltemi_translation::findings::Findings;
 use meltemi_translation::gateway::{self, MergedGateway};
-use meltemi_translation::names::SELF_DISCOVERY;
+use meltemi_translation::names::{SELF_DISCOVERY, parse_outbound};
 use meltemi_translation::sds::reference::Reference;
 use meltemi_translation::sds::secret;
 use meltemi_translation::{Cx, Scope};
@@ -88,16 +88,10 @@ fn concerned<'a>(stale: &'a Stale, namespace: &'a str) -> Box<dyn Fn(&str) -> bo
         // The proxy's own peers are endpoints of services, too.
         Stale::Services(keys) => {
             let hosts: FxHashSet<&str> = keys.iter().map(|k| &*k.hostname).collect();
-            Box::new(move |name| name == SELF_DISCOVERY || hosts.contains(host_of(name)))
+            Box::new(move |name| {
+                name == SELF_DISCOVERY || parse_outbound(name).is_some_and(|n| hosts.contains(n.hostname))
+            })
         }
-    }
-}
-
-/// The host of a cluster's name, which is last in it: `outbound|80|v1|HOST` or `outbound_.80_.v1_.HOST`.
-fn host_of(cluster: &str) -> &str {
-    match cluster.rsplit_once('|') {
-        Some((_, host)) => host,
-        None => cluster.rsplit_once("_.").map_or(cluster, |(_, host)| host),
     }
 }
 

@@ -17,37 +17,14 @@ use meltemi_api::envoy::extensions::transport_sockets::tls::v3::{
 use meltemi_api::envoy::r#type::matcher::v3::StringMatcher;
 use meltemi_api::istio::mesh::v1alpha1::mesh_config::tls_config::TlsProtocol as MeshProtocol;
 use meltemi_api::istio::networking::v1alpha3::{ServerTlsSettings, server_tls_settings::TlSmode};
+use meltemi_api::validate::tls::is_cipher_suite;
 use std::collections::BTreeSet;
 
-/// Cipher suites that Envoy knows (Istio `security.ValidCipherSuites`).
-const CIPHER_SUITES: [&str; 15] = [
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
-    "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "ECDHE-RSA-CHACHA20-POLY1305",
-    "ECDHE-ECDSA-AES128-SHA",
-    "ECDHE-RSA-AES128-SHA",
-    "ECDHE-ECDSA-AES256-SHA",
-    "ECDHE-RSA-AES256-SHA",
-    "AES128-GCM-SHA256",
-    "AES256-GCM-SHA384",
-    "AES128-SHA",
-    "AES256-SHA",
-    "DES-CBC3-SHA",
-];
-
-/// Those cipher suites that Envoy will take: it rejects a listener for one that it does not know. Names that start
-/// with an operator (`+`, `-`, `!`) are expressions, which Envoy judges itself. Repeated ones count once.
+/// Those cipher suites that Envoy will take. Repeated ones count once.
 fn known_ciphers(suites: &[String]) -> Vec<String> {
-    let known = |s: &&String| match s.chars().next() {
-        None => true,
-        Some(first) if !first.is_ascii_alphanumeric() => true,
-        Some(_) => s.as_str() == "ALL" || CIPHER_SUITES.contains(&s.as_str()),
-    };
     let mut seen = BTreeSet::new();
-    suites.iter().filter(known).filter(|s| seen.insert(s.as_str())).cloned().collect()
+    let known = suites.iter().filter(|s| is_cipher_suite(s));
+    known.filter(|s| seen.insert(s.as_str())).cloned().collect()
 }
 
 /// The TLS context of a server that ends TLS. `over_tcp`: what is inside is not HTTP.

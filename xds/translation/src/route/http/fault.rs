@@ -6,6 +6,7 @@ use crate::wire;
 use meltemi_api::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay};
 use meltemi_api::envoy::extensions::filters::http::fault::v3::{FaultAbort, HttpFault, fault_abort};
 use meltemi_api::istio::networking::v1alpha3::{HttpFaultInjection, http_fault_injection as istio};
+use meltemi_api::validate::grpc;
 use meltemi_api::wkt::to_prost_duration;
 
 /// Envoy's fault for Istio's. What Envoy can't do is left out.
@@ -35,35 +36,14 @@ fn abort(abort: &istio::Abort) -> Option<FaultAbort> {
         istio::abort::ErrorType::HttpStatus(status) => {
             fault_abort::ErrorType::HttpStatus(status.cast_unsigned())
         }
-        istio::abort::ErrorType::GrpcStatus(name) => fault_abort::ErrorType::GrpcStatus(grpc_status(name)),
+        // 0 for an unknown name, as in Istio (`SupportedGRPCStatus`).
+        istio::abort::ErrorType::GrpcStatus(name) => {
+            fault_abort::ErrorType::GrpcStatus(grpc::code(name).unwrap_or(0))
+        }
         istio::abort::ErrorType::Http2Error(_) => return None,
     };
     Some(FaultAbort {
         percentage: abort.percentage.as_ref().map(|p| wire::fraction(p.value)),
         error_type: Some(error),
     })
-}
-
-/// The number of a gRPC status; 0 for an unknown name, as in Istio (`SupportedGRPCStatus`).
-fn grpc_status(name: &str) -> u32 {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    (0u32..).zip(NAMES).find(|(_, known)| *known == name).map_or(0, |(code, _)| code)
 }
