@@ -77,7 +77,7 @@ mod tests {
         let finding = Finding { filter: name.clone(), at: 1, reason: "of another type".to_owned() };
         failed.note(&first, &finding);
         failed.note(&first, &finding);
-        assert_eq!(failed.of(&snapshot), [finding.clone()]);
+        assert_eq!(failed.of(&snapshot), std::slice::from_ref(&finding));
         assert!(metrics.text().contains("meltemi_envoy_filter_patch_failures_total 1"));
         snapshot.envoy_filters.insert(name, filter());
         assert!(failed.of(&snapshot).is_empty());

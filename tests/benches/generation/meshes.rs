@@ -21,8 +21,11 @@ pub struct Mesh {
     pub endpoints: Vec<String>,
 }
 
+/// How a mesh is made.
+type Make = fn() -> Mesh;
+
 /// All meshes.
-pub const ALL: &[(&str, fn() -> Mesh)] = &[
+pub const ALL: &[(&str, Make)] = &[
     ("gateways", gateways),
     ("gateways-shared", gateways_shared),
     ("knative-gateway", knative_gateway),
